@@ -1,0 +1,54 @@
+"""Elman: recurrent networks on CPUs. Train a model on sequences, see why it learns or does not, and ship it."""
+
+from elman import diagnose, losses, optim, sequences
+from elman.kernels import show_config, use_kernels
+from elman.kernels.spec import GRUState, LSTMState, RNNState
+from elman.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Layer,
+    Linear,
+    Residual,
+    Sequential,
+    stack,
+)
+from elman.model import Model, load
+from elman.params import Params
+from elman.sequences import Batch
+from elman.train import Record, evaluate, train
+from elman.version import __version__
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Batch",
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "GRUState",
+    "LSTMState",
+    "Layer",
+    "Linear",
+    "Model",
+    "Params",
+    "RNNState",
+    "Record",
+    "Residual",
+    "Sequential",
+    "__version__",
+    "diagnose",
+    "evaluate",
+    "load",
+    "losses",
+    "optim",
+    "sequences",
+    "show_config",
+    "stack",
+    "train",
+    "use_kernels",
+]

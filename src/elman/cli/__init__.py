@@ -1,0 +1,1 @@
+"""The command line, ``elman``: one module a task."""

@@ -1,0 +1,36 @@
+"""Layers: frozen descriptions with pure methods."""
+
+from elman.layers.base import Backward, Forward, Layer, Output, Tape
+from elman.layers.compose import Bidirectional, Residual, Sequential, stack
+from elman.layers.dropout import Dropout
+from elman.layers.embedding import Embedding
+from elman.layers.gru import GRU
+from elman.layers.linear import Linear
+from elman.layers.lstm import LSTM
+from elman.layers.recurrent import Recurrent
+from elman.layers.rnn import RNN
+
+# The one table of names: how a file says which layer it holds.
+KINDS: dict[str, type[Layer]] = {
+    kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout, Sequential, Bidirectional, Residual)
+}
+
+__all__ = [
+    "GRU",
+    "KINDS",
+    "LSTM",
+    "RNN",
+    "Backward",
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "Forward",
+    "Layer",
+    "Linear",
+    "Output",
+    "Recurrent",
+    "Residual",
+    "Sequential",
+    "Tape",
+    "stack",
+]

@@ -1,0 +1,144 @@
+"""Losses: each returns its value and its gradient with respect to the outputs, averaged over the valid steps only."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from elman import checks
+from elman.layers.boundary import pad, unpad
+from elman.params import Array
+
+
+class Loss(NamedTuple):
+    """A loss: its value (a float, summed in double) and d_y, its gradient in the form of y."""
+
+    value: float
+    d_y: Any
+
+
+class _Prepared(NamedTuple):
+    y: Array
+    targets: Array
+    valid: Array | None  # (B, T), or None where all count
+    lengths: Array | None  # of a list
+
+
+def cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+    """Mean of -log softmax(y)[target] over the valid steps, in nats.
+
+    Parameters
+    ----------
+    y : (B, T, V) logits, or (..., V) with one target each, or a list of (T_i, V)
+    targets : (B, T) or (...) ids from 0 to V-1, or a list of (T_i,)
+    lengths : (B,) valid steps of each row
+
+    Returns
+    -------
+    Loss(value, d_y)
+        0 with a zero gradient, and a warning, where no step is valid
+    """
+    p = _prepare("cross_entropy", y, targets, lengths, ids=True)
+    V = p.y.shape[-1]
+    ids = p.targets if p.valid is None else np.where(p.valid, p.targets, 0)
+    if ids.size and (ids.min() < 0 or ids.max() >= V):
+        wrong = ids[(ids < 0) | (ids >= V)][0]
+        raise ValueError(f"cross_entropy: targets must be 0 to {V - 1}, one of the {V} outputs, got {wrong}")
+    d_y = p.y - p.y.max(axis=-1, keepdims=True, initial=-np.inf)
+    at = ids[..., None]
+    losses = -np.take_along_axis(d_y, at, axis=-1)
+    np.exp(d_y, out=d_y)
+    total = d_y.sum(axis=-1, keepdims=True)
+    losses += np.log(total)
+    d_y /= total
+    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - 1, axis=-1)
+    return _mean("cross_entropy", losses, d_y, p)
+
+
+def binary_cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+    """Mean of -t log sigmoid(y) - (1 - t) log sigmoid(-y) over all elements of the valid steps, y being logits.
+
+    Parameters
+    ----------
+    y : (B, T, F) logits or a list of (T_i, F)
+    targets : of the same shape, from 0 to 1
+    lengths : (B,) valid steps of each row
+    """
+    p = _prepare("binary_cross_entropy", y, targets, lengths)
+    losses = np.maximum(p.y, 0) - p.y * p.targets + np.log1p(np.exp(-np.abs(p.y)))
+    small = np.exp(-np.abs(p.y))
+    return _mean("binary_cross_entropy", losses, np.where(p.y >= 0, 1, small) / (1 + small) - p.targets, p)
+
+
+def mean_squared_error(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+    """Mean of (y - target)^2 over all elements of the valid steps.
+
+    Parameters
+    ----------
+    y : (B, T, F) or a list of (T_i, F)
+    targets : of the same shape
+    lengths : (B,) valid steps of each row
+    """
+    p = _prepare("mean_squared_error", y, targets, lengths)
+    difference = p.y - p.targets
+    return _mean("mean_squared_error", difference * difference, 2 * difference, p)
+
+
+def mean_absolute_error(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+    """Mean of abs(y - target) over all elements of the valid steps; its gradient at 0 is 0. Shapes as above."""
+    p = _prepare("mean_absolute_error", y, targets, lengths)
+    difference = p.y - p.targets
+    return _mean("mean_absolute_error", np.abs(difference), np.sign(difference), p)
+
+
+def _prepare(name: str, y: Any, targets: Any, lengths: Any, *, ids: bool = False) -> _Prepared:
+    """Return arrays with finite padding, and the mask of what counts."""
+    own_lengths = None
+    if isinstance(y, list):
+        if not isinstance(targets, list) or [len(row) for row in y] != [len(row) for row in targets]:
+            raise ValueError(f"{name}: targets must be a list with the lengths of y")
+        dtype = y[0].dtype if y else np.float32
+        y, own_lengths = pad(y, dtype)
+        targets, _ = pad(targets, np.intp if ids else dtype, y.shape[2:-1] if ids else y.shape[2:])
+        lengths = own_lengths
+    y = np.asarray(y)
+    if y.dtype.kind != "f":
+        raise TypeError(f"{name}: y must hold floats, the outputs of a model, got dtype {y.dtype}")
+    expected = y.shape[:-1] if ids else y.shape
+    if ids:
+        targets = np.asarray(targets)
+        if targets.dtype.kind not in "ui" and targets.size:
+            raise TypeError(f"{name}: targets must be integer ids, got dtype {targets.dtype}")
+        targets = targets.astype(np.intp, copy=False)
+    else:
+        targets = checks.real_array(name, "targets", targets, y.dtype)
+    if targets.shape != expected:
+        raise ValueError(f"{name}: targets must be {expected} for y {y.shape}, got {targets.shape}")
+    valid = None
+    if lengths is not None:
+        if y.ndim < 2:
+            raise ValueError(f"{name}: lengths go with y (B, T, ...), got {y.shape}")
+        B, T = y.shape[:2]
+        valid = np.arange(T) < checks.row_lengths(name, lengths, B, T)[:, None]
+        outer = valid.reshape(B, T, *(1,) * (y.ndim - 2))
+        y = np.where(outer, y, 0)
+        if not ids:
+            targets = np.where(outer, targets, 0)
+    return _Prepared(y, targets, valid, own_lengths)
+
+
+def _mean(name: str, losses: Array, d_y: Array, p: _Prepared) -> Loss:
+    """Average the losses of all elements that count, and scale their gradient alike."""
+    if p.valid is None:
+        n = losses.size
+    else:
+        outer = p.valid.reshape(*p.valid.shape, *(1,) * (losses.ndim - 2))
+        n = int(p.valid.sum()) * (losses.size // max(p.valid.size, 1))
+        losses, d_y = np.where(outer, losses, 0), np.where(outer, d_y, 0)
+    if n == 0:
+        warnings.warn(f"{name}: no step is valid: the loss is 0 and so is its gradient", stacklevel=3)
+    d_y /= d_y.dtype.type(max(n, 1))
+    value = float(losses.sum(dtype=np.float64)) / max(n, 1)
+    return Loss(value, d_y if not isinstance(p.lengths, np.ndarray) else unpad(d_y, p.lengths))

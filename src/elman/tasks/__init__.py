@@ -1,0 +1,1 @@
+"""Tasks: each owns a model, its vocabulary or scaler, and its metrics."""
