@@ -33,9 +33,23 @@ def in_range(where: str, name: str, value: float, low: float, high: float = np.i
         raise ValueError(f"{where}: {name} must be {bounds}, got {value!r}")
 
 
+def generator(where: str, rng: Any) -> None:
+    """Raise TypeError unless rng is None or a generator of NumPy."""
+    if not isinstance(rng, np.random.Generator | None):
+        raise TypeError(f"{where}: rng must be a numpy.random.Generator, such as default_rng(0), got {rng!r}")
+
+
+def any_array(value: Any) -> Array:
+    """Return value as an array; nested lists of unequal length give an empty one of objects."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.empty(0, object)
+
+
 def real_array(where: str, name: str, value: Any, dtype: Any) -> Array:
     """Return value as an array of dtype: bool, integer and float types are cast, others refused by name."""
-    array = np.asarray(value)
+    array = any_array(value)
     if array.dtype.kind not in "buif":
         raise TypeError(
             f"{where}: {name} must hold real numbers (bool, integer or float), got dtype {array.dtype}"
@@ -63,7 +77,7 @@ def sequence_input(where: str, x: Any, input_size: int | None, dtype: Any) -> Ar
 
 def token_input(where: str, x: Any) -> Array:
     """Return ids x as an integer array (B, T) or (T,)."""
-    array: Array = np.asarray(x)
+    array = any_array(x)
     if array.size == 0 and array.dtype.kind == "f":  # what an empty list becomes
         array = array.astype(np.intp)
     if array.dtype.kind not in "ui":
@@ -126,7 +140,7 @@ def state_gradient(where: str, zeros: Any, value: Any) -> Any:
     if value is None:
         return zeros
     if not isinstance(zeros, tuple):
-        return gradient_input(where, "d_state", value, zeros.shape, zeros.dtype)
+        return gradient_input(where, "d_state", value, zeros.shape, zeros.dtype).copy()
     if not isinstance(value, tuple | list) or len(value) != len(zeros):
         raise TypeError(f"{where}: d_state must have the form of the state, a tuple of {len(zeros)}, got {value!r}")
     children = [state_gradient(where, zero, d) for zero, d in zip(zeros, value, strict=True)]

@@ -100,7 +100,7 @@ def _prepare(name: str, y: Any, targets: Any, lengths: Any, *, ids: bool = False
         if not isinstance(targets, list) or [len(row) for row in y] != [len(row) for row in targets]:
             raise ValueError(f"{name}: targets must be a list with the lengths of y")
         dtype = y[0].dtype if y else np.float32
-        y, own_lengths = pad(y, dtype)
+        y, own_lengths = pad(y, dtype, (1,))
         targets, _ = pad(targets, np.intp if ids else dtype, y.shape[2:-1] if ids else y.shape[2:])
         lengths = own_lengths
     y = np.asarray(y)

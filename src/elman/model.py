@@ -14,6 +14,8 @@ from elman.layers import KINDS, Backward, Forward, Layer, Output, Tape
 from elman.params import Array, Params, count
 from elman.version import __version__
 
+MAX_DEPTH = 64  # of layers inside layers, in a file
+
 
 class Model:
     """A layer and its parameters.
@@ -83,7 +85,11 @@ class Model:
         tensors = tensors or {}
         if any("/" not in name for name in tensors):
             raise ValueError("Model.save: names of further tensors need a slash, such as 'training/moment'")
-        description = {"version": __version__, "layer": describe(self.layer), **(about or {})}
+        own = {"version": __version__, "dtype": self.params.dtype.name, "layer": describe(self.layer)}
+        taken = sorted((own.keys() | {"format"}) & (about or {}).keys())
+        if taken:
+            raise ValueError(f"Model.save: about must not hold {', '.join(taken)}: the file has its own")
+        description = {**own, **(about or {})}
         storage.write(path, {**self.params, **tensors}, description)
 
     def __repr__(self) -> str:
@@ -102,13 +108,14 @@ def load_all(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any], dict[
         layer = build(about.get("layer"))
         shapes = layer.shapes()
         size = count(shapes)
+        expected = f"{layer!r} has {size:,} parameters"
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged: {error}") from error
     further = {name: tensors.pop(name) for name in list(tensors) if "/" in name}
     held = sum(array.size for array in tensors.values())
-    dtypes = {array.dtype.name for array in tensors.values()} or {"float32"}
+    dtypes = {array.dtype.name for array in tensors.values()} or {str(about.get("dtype", "float32"))}
     if held != size or len(dtypes) != 1 or not dtypes <= {"float32", "float64"}:
-        raise ValueError(f"{path}: damaged: {layer!r} has {size:,} parameters, the file {held:,} of {sorted(dtypes)}")
+        raise ValueError(f"{path}: damaged: {expected}, the file {held:,} of {sorted(dtypes)}")
     params = Params(shapes, dtype=dtypes.pop())
     unknown, missing = sorted(tensors.keys() - params.keys()), sorted(params.keys() - tensors.keys())
     if unknown or missing:
@@ -127,15 +134,19 @@ def describe(layer: Layer) -> dict[str, Any]:
         value = getattr(layer, field.name)
         if isinstance(value, tuple):
             value = [describe(child) for child in value]
+        elif isinstance(value, np.generic):  # a size or an option that came out of an array
+            value = value.item()
         fields[field.name] = describe(value) if isinstance(value, Layer) else value
     return fields
 
 
-def build(description: Any) -> Layer:
+def build(description: Any, depth: int = 0) -> Layer:
     """Return the layer that JSON from `describe` describes.
 
     Raises ValueError or TypeError for a kind or a field that is not known, and for values out of range.
     """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"layers inside layers more than {MAX_DEPTH} deep")
     if not isinstance(description, dict) or description.get("kind") not in KINDS:
         kind = description.get("kind") if isinstance(description, dict) else description
         raise ValueError(f"no such kind of layer: {kind!r}")
@@ -148,13 +159,15 @@ def build(description: Any) -> Layer:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no option {name!r}")
         if name == "layers":
-            return kind(*(build(child) for child in value))
+            values[name] = tuple(build(child, depth + 1) for child in value)
+            continue
         if isinstance(value, dict):
-            value = build(value)
+            value = build(value, depth + 1)
         default = known[name].default
         if isinstance(default, bool | str) and type(value) is not type(default):
             raise TypeError(f"{kind.__name__}: {name} must be a {type(default).__name__}, got {value!r}")
         if isinstance(default, float) and type(value) not in (int, float):
             raise TypeError(f"{kind.__name__}: {name} must be a number, got {value!r}")
         values[name] = value
-    return kind(**values)
+    layers = values.pop("layers", ())
+    return kind(*layers, **values)

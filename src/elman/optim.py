@@ -303,6 +303,8 @@ def clip_per_parameter(grads: Any, max_norm: float) -> Clipped:
 
 
 def _named(where: str, grads: Any) -> dict[str, Array]:
+    if isinstance(grads, np.ndarray):
+        grads = [grads]
     named = dict(grads) if hasattr(grads, "keys") else {str(k): array for k, array in enumerate(grads)}
     if not named:
         raise ValueError(f"{where}: nothing to clip: no gradients were given; an iterator can be used up only once")

@@ -66,6 +66,7 @@ class TokenWindows(Batches):
         self, ids: Array, batch_size: int, n_steps: int, *, n_epochs: int | None = None, keep_last: bool = False
     ) -> None:
         checks.positive("TokenWindows", batch_size=batch_size, n_steps=n_steps)
+        ids = np.asarray(ids)
         part = (len(ids) - 1) // batch_size
         n_windows = -(-part // n_steps) if keep_last else part // n_steps
         if n_windows < 1:
@@ -111,6 +112,7 @@ class Buckets(Batches):
         self.n_in_epoch = -(-len(x) // batch_size)
         self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
         self._lengths = np.array([len(row) for row in self.x])
+        self._dtype = np.result_type(*{row.dtype for row in self.x if row.size} or {self.x[0].dtype})
         self._epoch, self._order = -1, np.empty(0, np.intp)
 
     def batch(self, step: int) -> Batch:  # noqa: D102
@@ -118,10 +120,10 @@ class Buckets(Batches):
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffle(epoch)
         rows = self._order[k * self.batch_size : (k + 1) * self.batch_size]
-        x, lengths = pad([self.x[row] for row in rows], self.x[rows[0]].dtype)
+        x, lengths = pad([self.x[row] for row in rows], self._dtype)
         targets = [self.targets[row] for row in rows]
         stepwise = targets[0].ndim > 0 and all(len(self.targets[row]) == self._lengths[row] for row in rows)
-        return Batch(x, pad(targets, targets[0].dtype)[0] if stepwise else np.stack(targets), lengths)
+        return Batch(x, pad(targets, np.result_type(*targets))[0] if stepwise else np.stack(targets), lengths)
 
     def _shuffle(self, epoch: int) -> Array:
         """Sort by length with random ties, cut into batches, put the batches in random order, and the rest last."""

@@ -6,9 +6,11 @@ a temporary name and rename, so a crash, a full disk or a killed process leaves 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     Raises OSError, with a sentence that says what remains, where the file cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -34,8 +36,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kept = "; the earlier file is unchanged" if target.exists() else ""
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        kept = "; the earlier file is unchanged" if os.path.exists(target) else ""
         reason = f"cannot write {target} ({len(data):,} bytes): {error.strerror or error}{kept}"
         raise OSError(error.errno, reason) from error
     except BaseException:
@@ -49,7 +52,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Array], about: Map
     from safetensors.numpy import save
 
     text = json.dumps({"format": FORMAT, **about}, ensure_ascii=False)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     write_bytes(path, save(contiguous, {_KEY: text}))
 
 
@@ -83,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]
             tensors = {name: opened.get_tensor(name) for name in list(opened.keys())}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole .elman file: {error}") from error
-    except TypeError as error:  # a type that NumPy lacks
+    except (TypeError, AttributeError) as error:  # a type that NumPy lacks
         raise ValueError(f"{path}: holds a tensor of a type that NumPy lacks: {error}") from error
     try:
         about = json.loads(text)

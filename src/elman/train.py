@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman import checks, diagnose, losses, optim
+from elman.layers import Layer
+from elman.layers.boundary import arrange
 from elman.losses import Loss
 from elman.model import Model, load_all
 from elman.params import Array
@@ -88,12 +90,12 @@ class Training:
         start = time.perf_counter()
         model, layer = self.model, self.model.layer
         where = f"train: step {self.step + 1}"
-        _refuse_nonfinite(where, batch.x)
         if batch.reset:
             self._state = None
-        elif not layer.is_causal:
-            raise ValueError(f"{where}: {layer!r} reads from the end of a sequence, so no state can be carried over")
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for below
+        else:
+            _refuse_to_carry(where, layer)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
+            _refuse_nonfinite(where, model, batch)
             y, state, tape = model.forward(batch.x, self._state, lengths=batch.lengths, rng=self._rng)
             value, d_y = self._loss(y, batch.targets, lengths=batch.lengths)
             self._grads.flat[:] = 0
@@ -153,7 +155,7 @@ class Training:
         if not isinstance(training, dict):
             raise ValueError(f"{path}: holds a model, but no training to go on with")
         for name, ours, theirs in (
-            ("layer", repr(self.model.layer), repr(model.layer)),
+            ("layer", self.model.layer, model.layer),
             ("dtype", self.model.params.dtype, model.params.dtype),
             ("optimizer", repr(self._optimizer), training.get("optimizer")),
         ):
@@ -161,7 +163,10 @@ class Training:
                 raise ValueError(f"{path}: was trained with {name} {theirs}, cannot go on with {ours}")
         try:
             for k, moment in enumerate(self._moments.moments):
-                moment.flat[:] = tensors[f"training/moment{k}"]
+                found = tensors[f"training/moment{k}"]
+                if found.shape != moment.flat.shape:
+                    raise ValueError(f"moment {k} must be {moment.flat.shape}, got {found.shape}")
+                moment.flat[:] = found
             self._rng.bit_generator.state = training["rng"]
             state = None
             if training["carries_state"]:
@@ -252,6 +257,8 @@ def evaluate(model: Model, batches: Iterable[Any], *, loss: Callable[..., Loss] 
     total, tokens, state = 0.0, 0, None
     for item in batches:
         batch = Batch(*item)
+        if not batch.reset:
+            _refuse_to_carry("evaluate", model.layer)
         y, state = model(batch.x, None if batch.reset else state, lengths=batch.lengths)
         n = _count(batch)
         if n:
@@ -273,7 +280,17 @@ def _count(batch: Batch) -> int:
     return len(batch.x) and len(batch.x) * len(batch.x[0])
 
 
-def _refuse_nonfinite(where: str, x: Any) -> None:
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and not np.isfinite(x).all():
-        at = ", ".join(map(str, np.argwhere(~np.isfinite(x))[0]))
+def _refuse_to_carry(where: str, layer: Layer) -> None:
+    if not layer.is_causal:
+        raise ValueError(f"{where}: {layer!r} reads from the end of a sequence, so no state can be carried over")
+
+
+def _refuse_nonfinite(where: str, model: Model, batch: Batch) -> None:
+    """Raise ValueError if a valid step of x is not finite; what the padding holds does not matter."""
+    layer = model.layer
+    tokens, size = layer.takes_tokens, layer.in_size
+    x, form = arrange(repr(layer), batch.x, batch.lengths, tokens=tokens, size=size, dtype=model.params.dtype)
+    if not tokens and not np.isfinite(x).all():
+        first = np.argwhere(~np.isfinite(x.swapaxes(0, 1)))[0]
+        at = ", ".join(map(str, first[1:] if form.kind == "single" else first))
         raise ValueError(f"{where}: x has a NaN or an infinity at [{at}]; fill it or leave the sequence out")

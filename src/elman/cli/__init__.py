@@ -1,1 +1,62 @@
 """The command line, ``elman``: one module a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elman.cli import text
+from elman.cli.console import failures
+from elman.cli.diagnose import diagnose
+from elman.kernels import show_config
+from elman.model import load_all
+from elman.version import __version__
+
+app = typer.Typer(
+    help="Recurrent networks on CPUs: train them on sequences, see why they learn or do not, and use them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(text.app, name="text")
+app.command()(diagnose)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"elman {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Recurrent networks on CPUs: train them on sequences, see why they learn or do not, and use them."""
+
+
+@app.command()
+def info(
+    model: Annotated[Path | None, typer.Argument(help="An .elman file; without one, show this installation.")] = None,
+) -> None:
+    """Show what an .elman file holds, or which kernels compute here."""
+    with failures():
+        if model is None:
+            print(f"elman     {__version__}")
+            show_config()
+            return
+        loaded, about, _ = load_all(model)
+        print(loaded)
+        print(f"task: {about.get('task', 'none')}; written by elman {about.get('version')}")
+        if "vocabulary" in about:
+            vocabulary = about["vocabulary"]
+            print(f"vocabulary: {loaded.layer.in_size} tokens, level {vocabulary.get('level')}")
+        if "training" in about:
+            print(
+                f"training: unfinished, at step {about['training'].get('step')}; go on with elman text train --resume"
+            )

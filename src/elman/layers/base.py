@@ -193,17 +193,24 @@ class Layer(abc.ABC):
         d_state = checks.state_gradient(where, self.zero_state(tape.shape[1], dtype), d_state)
         if grads is None:
             grads = params.zeros_like()
+        elif grads.shapes != params.shapes:
+            raise ValueError(f"{where}: grads must have the names and shapes of params")
         d_x, d_state, d_states = self._backward(params, tape.layer, d_y, d_state, grads, tape.context)
-        d_x = None if d_x is None else outside(d_x, tape.form)
+        if d_x is not None:
+            if tape.context.valid is not None:  # padding was never an input
+                d_x = np.where(tape.context.valid, d_x, 0)
+            d_x = outside(d_x.copy() if d_x is d_y else d_x, tape.form)
         return Backward(grads, d_x, d_state, tree_map(lambda d: outside(d, tape.form), d_states))
 
     def _call(
         self, params: Params, x: Any, state: Any, lengths: Any, rng: np.random.Generator | None, *, keep: bool
     ) -> Forward:
+        checks.generator(repr(self), rng)
         tokens, size = self.takes_tokens, self.in_size
         x, form = arrange(repr(self), x, lengths, tokens=tokens, size=size, dtype=params.dtype)
         context = Context(form.lengths, form.valid, rng, keep)
         y, state, tape = self._forward(params, x, state, context)
+        y = y.copy() if y is x else y  # never the caller's own array
         if keep:  # the tape shares y's memory
             y = y.view()
             y.flags.writeable = False
@@ -214,5 +221,5 @@ class Layer(abc.ABC):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if not field.kw_only or value != field.default:
-                parts.append(f"{field.name}={value!r}")
+                parts.append(f"{field.name}={value.item() if isinstance(value, np.generic) else value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"

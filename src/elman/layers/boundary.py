@@ -31,7 +31,7 @@ def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None,
         return checks.token_input(name, value) if tokens else checks.sequence_input(name, value, size, dtype)
 
     kind = "batch"
-    if isinstance(x, list) and all(np.ndim(row) == own_axes for row in x):
+    if isinstance(x, list) and all(checks.any_array(row).ndim == own_axes for row in x):
         if lengths is not None:
             raise ValueError(f"{where}: a list of sequences has lengths of its own; pass no lengths")
         kind = "list"
@@ -72,7 +72,7 @@ def inside(where: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any
     if form.kind == "single":
         return checks.gradient_input(where, name, value, (T, *inner), dtype)[:, None]
     if form.kind == "list":
-        expected = [T] * B if form.lengths is None else list(form.lengths)
+        expected = [T] * B if form.lengths is None else form.lengths.tolist()
         if not isinstance(value, list) or [len(row) for row in value] != expected:
             raise ValueError(f"{where}: {name} must be a list of arrays like the outputs, of lengths {expected}")
         value = pad(value, dtype, tuple(inner))[0]

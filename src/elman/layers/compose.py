@@ -46,11 +46,11 @@ class Sequential(Layer):
 
     @property
     def in_size(self) -> int | None:  # noqa: D102
-        return next((layer.in_size for layer in self.layers if layer.in_size is not None), None)
+        return next((size for size in (layer.in_size for layer in self.layers) if size is not None), None)
 
     @property
     def out_size(self) -> int | None:  # noqa: D102
-        return next((layer.out_size for layer in reversed(self.layers) if layer.out_size is not None), None)
+        return next((size for size in (layer.out_size for layer in reversed(self.layers)) if size is not None), None)
 
     @property
     def takes_tokens(self) -> bool:  # noqa: D102
@@ -183,6 +183,8 @@ class Residual(Layer):
     layer: Layer
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layer, Layer):
+            raise TypeError(f"Residual: layer must be a layer, got {type(self.layer).__name__}")
         if self.layer.takes_tokens or self.layer.out_size not in (None, self.layer.in_size):
             raise ValueError(f"Residual: layer must give as many features as it takes, got {self.layer!r}")
 
@@ -223,8 +225,7 @@ class Residual(Layer):
     ) -> tuple[Array | None, Any, Any]:
         d_x, d_start, d_path = self.layer._backward(params, tape, d_y, d_state, grads, context)
         assert d_x is not None
-        d_short = d_y if context.valid is None else np.where(context.valid, d_y, 0)
-        return d_x + d_short, d_start, d_path
+        return d_x + d_y, d_start, d_path
 
 
 def stack(

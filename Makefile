@@ -1,0 +1,55 @@
+# Four commands: make demo, make test, make lint, make parity. Each sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+PARITY := .venv-parity/bin
+# The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help demo test test-slow lint format parity accuracy pictures clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lint]'
+	@touch $@
+
+# PyTorch is the oracle of these tests, never a dependency of the package.
+.venv-parity/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-parity
+	$(PARITY)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(PARITY)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed  ## Do the main job on real input, in about four minutes
+	$(BIN)/python scripts/demo.py
+
+test: .venv/installed  ## Run the tests (under three minutes)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto
+
+test-slow: .venv/installed  ## Run the tests, with those that take longer
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --slow
+
+lint: .venv/installed  ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: .venv-parity/installed  ## Compare with PyTorch, live
+	$(ONE_THREAD) ELMAN_REQUIRE_PARITY=1 $(PARITY)/python -m pytest tests/parity
+
+accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (about 20 minutes), and compare
+	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side elman
+	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side torch
+	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --compare
+
+pictures: .venv/installed  ## Draw the pictures of docs/ anew
+	$(BIN)/python scripts/make_pictures.py
+
+clean:  ## Remove what the other commands made
+	rm -rf .venv .venv-parity demo build dist .pytest_cache .mypy_cache .ruff_cache
