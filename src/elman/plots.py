@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours: told apart by the colour-blind, and in print.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#666666",
-)
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#666666"
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
 FLOOR, CEILING = 1e-12, 1e6  # of shares on a logarithmic axis
 DASHES, DASH_DOT, _DOTS = (0, (4, 2)), (0, (6, 2, 1, 2)), (0, (1, 2))  # lines are told apart in grey, too
+_BELOW: dict[str, Any] = {  # a legend under its panel, where no curve crosses it
+    "loc": "upper center",
+    "bbox_to_anchor": (0.5, -0.13),
+    "ncols": 2,
+    "fontsize": 9,
+    "title_fontsize": 9,
+    "frameon": False,
+}
 
 # -------------------------------------------------------------------------------------------------------- matplotlib
 
@@ -111,7 +112,7 @@ def plot_gradient_flow(flow: GradientFlow, path: str | os.PathLike[str]) -> None
         where matplotlib is missing, with a sentence that says how to install it
     """
     n_bars = sum(len(layer.saturation) for layer in flow.layers)
-    figure = new_figure(14, max(4.6, 1.6 + 0.22 * n_bars))
+    figure = new_figure(14, max(4.6, 1.6 + 0.22 * n_bars) + 0.25 * len(flow.layers))
     memory, norms, gates = figure.subplots(1, 3, width_ratios=[1.25, 1.25, 1])
     _plot_surviving(memory, flow)
     _plot_norms(norms, flow)
@@ -123,13 +124,14 @@ def _plot_surviving(axes: Axes, flow: GradientFlow) -> None:
     curves = []
     for layer, colour in zip(flow.layers, _cycle(len(flow.layers)), strict=True):
         curves.append(layer.surviving)
-        label = f"{layer.label}: {layer.verdict}, memory {layer.memory} steps"
+        label = f"{layer.label}: {layer.verdict}, {layer.memory.replace('at least', '≥')} steps"
         axes.plot(_positive(layer.surviving), color=colour, linewidth=2, label=label)
         at = layer.memory_steps
         axes.plot(at, _positive(layer.surviving)[at], "o", color=colour, markersize=6)
     _share_axis(axes, curves)
+    axes.set_xlim(-0.03 * len(curves[0]), 1.1 * len(curves[0]))  # room for the words at the end
     _style(axes, "What survives of the last step's gradient", "steps back", "share of the norm at the last step")
-    axes.legend(fontsize=9, frameon=False, loc="lower left")
+    axes.legend(title="Verdict, and effective memory", **_BELOW)
 
 
 def _plot_norms(axes: Axes, flow: GradientFlow) -> None:
@@ -141,9 +143,9 @@ def _plot_norms(axes: Axes, flow: GradientFlow) -> None:
     shown = np.concatenate([_positive(norm) for layer in flow.layers for norm in layer.norms.values()])
     if np.isfinite(shown).any():
         axes.set_yscale("log")
-        axes.set_ylim(np.nanmin(shown) / 2, np.nanmax(shown) * (1 + len(flow.layers)) ** 2)  # room for the legend
+        axes.set_ylim(np.nanmin(shown) / 2, np.nanmax(shown) * 2)
     _style(axes, "Gradient of the whole loss", "time step", r"norm of $\partial$loss / $\partial$state")
-    axes.legend(fontsize=9, frameon=False, loc="upper left", ncols=2)
+    axes.legend(**_BELOW)
 
 
 def _plot_saturation(axes: Axes, flow: GradientFlow) -> None:
@@ -165,16 +167,6 @@ def _cycle(n: int) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------- comparison
-
-
-_BELOW: dict[str, Any] = {  # a legend under its panel, where no curve crosses it
-    "loc": "upper center",
-    "bbox_to_anchor": (0.5, -0.13),
-    "ncols": 2,
-    "fontsize": 9,
-    "title_fontsize": 9,
-    "frameon": False,
-}
 
 
 class Curve(NamedTuple):
@@ -227,6 +219,9 @@ def plot_comparison(
     for panel, shown, when, what in zip(
         panels[0], (before, after), ("At initialisation", "After training"), labels_say, strict=False
     ):
+        panel.set_visible(bool(shown))
+        if not shown:
+            continue
         _plot_curves(panel, shown, at_step)
         _share_axis(panel, [curve.values for curve in curves])
         _style(panel, f"{when}: the gradient's way back", "steps back", "share of the norm at the last step")

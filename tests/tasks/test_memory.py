@@ -148,7 +148,7 @@ def test_clipping_tames_what_explodes():
 
 
 def test_a_training_that_breaks_off_is_told(monkeypatch):
-    monkeypatch.setattr(memory, "SGD", lambda rate: elman.optim.SGD(1e30))
+    monkeypatch.setattr(memory, "SGD", lambda _: elman.optim.SGD(1e38))
     result = tame(FirstSymbol(4), n_updates=10)
     assert result.stopped.startswith("train: step ")
     assert len(result.curves.free_losses) < 10

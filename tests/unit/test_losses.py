@@ -101,6 +101,15 @@ def test_shapes_and_types(name):
     assert_same((y, targets), before)
 
 
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_lengths_go_with_outputs_without_an_axis_of_features(name):
+    y, targets = (a[..., 0] for a in example(name))
+    found = getattr(losses, name)(y, targets, lengths=[4, 0, 2])
+    whole = getattr(losses, name)(y[..., None], targets[..., None], lengths=[4, 0, 2])
+    assert found.value == whole.value
+    assert_same(found.d_y, whole.d_y[..., 0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_read_only_outputs_of_a_model_are_enough(name):
     model = elman.Linear(2, V).init()

@@ -79,6 +79,16 @@ def test_formula(optimizer, dtype):
     assert all(moment.dtype == dtype for moment in state.moments)
 
 
+def test_values_that_are_not_given():
+    assert repr(optim.SGD()) == "SGD(learning_rate=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    assert repr(optim.Adam()) == "Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08)"
+    assert repr(optim.AdamW()) == "AdamW(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.01)"
+    assert repr(optim.RMSprop()) == "RMSprop(learning_rate=0.01, decay=0.99, epsilon=1e-08)"
+    assert repr(optim.Adagrad()) == "Adagrad(learning_rate=0.01, epsilon=1e-10)"
+    assert repr(optim.StepDecay(1.0, every_steps=2)) == "StepDecay(rate=1.0, every_steps=2, factor=0.5)"
+    assert repr(optim.Cosine(1.0, total_steps=2)) == "Cosine(rate=1.0, total_steps=2, final=0.0)"
+
+
 @pytest.mark.parametrize("optimizer", [optim.SGD(0.05), optim.SGD(0.02, momentum=0.9, nesterov=True), optim.Adam(0.1)])
 def test_optimizers_find_the_least_of_a_bowl(optimizer):
     params = elman.Params({"w": (3,)}, np.array([3.0, -2, 1]))

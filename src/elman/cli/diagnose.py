@@ -93,11 +93,11 @@ def _load(model: Path, file: Path, rows: int, steps: int, encoding: str, unknown
 def _read_arrays(file: Path) -> Batch:
     """Return the arrays x, targets and lengths of a .npz file, or x of a .npy file. Nothing in it is executed."""
     try:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return Batch(content, None)
-        with content:
-            arrays = {name: content[name] for name in content.files}
+        with open(file, "rb") as opened:
+            content = np.load(opened, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return Batch(content, None)
+            arrays = dict(content)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file}: not a whole {file.suffix} file of numbers: {error}") from error
     unknown = sorted(arrays.keys() - {"x", "targets", "lengths"})

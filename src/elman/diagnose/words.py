@@ -75,10 +75,12 @@ def _longer_memory(flow: LayerFlow) -> str:
     if bias <= (layer.forget_bias if isinstance(layer, LSTM) else layer.update_bias if isinstance(layer, GRU) else 0):
         return f"{need}, shorten the sequences, or let the loss look at more steps."
     if isinstance(layer, LSTM):
-        return f"{need}, start with LSTM(..., forget_bias={bias}) and the input gate's bias at {-bias}."
+        return f"{need}, start with LSTM(..., forget_bias={bias}, input_bias={-bias})."
     if isinstance(layer, GRU):
         return f"{need}, start with GRU(..., update_bias={bias})."
-    return f"{need}, take GRU(..., update_bias={bias}) or LSTM(..., forget_bias={bias}) in its place."
+    return (
+        f"{need}, take GRU(..., update_bias={bias}) or LSTM(..., forget_bias={bias}, input_bias={-bias}) in its place."
+    )
 
 
 def report(flow: GradientFlow) -> Iterator[str]:

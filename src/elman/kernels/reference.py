@@ -199,22 +199,18 @@ def rnn_backward(
 
 def lstm_forward(x: Array, state: LSTMState, weights: Weights, steps: Steps, *, keep: bool) -> KernelForward:
     """Run an LSTM (Hochreiter and Schmidhuber 1997, with Gers' forget gate), (T, B, I) -> (T, B, H)."""
-    T, H = len(x), state.h.shape[1]
+    T = len(x)
     valid = valid_steps(steps, T)
     gates = project(x, weights.weight_ih, both(weights.bias_ih, weights.bias_hh))
+    i, f, g, o = np.split(gates, 4, axis=2)  # views (T, B, H)
     h, c = states(state.h, T), states(state.c, T)
     h[T if steps.reverse else 0] = state.h
     c[T if steps.reverse else 0] = state.c
     for t, before, after in time_steps(T, steps.reverse):
-        a = gates[t]
-        a += h[before] @ weights.weight_hh.T
-        a[:, : 2 * H] = sigmoid(a[:, : 2 * H])
-        a[:, 2 * H : 3 * H] = np.tanh(a[:, 2 * H : 3 * H])
-        a[:, 3 * H :] = sigmoid(a[:, 3 * H :])
-        i, f, g, o = np.split(a, 4, axis=1)
-        np.multiply(f, c[before], out=c[after])
-        c[after] += i * g
-        np.multiply(o, np.tanh(c[after]), out=h[after])
+        gates[t] += h[before] @ weights.weight_hh.T
+        i[t], f[t], g[t], o[t] = sigmoid(i[t]), sigmoid(f[t]), np.tanh(g[t]), sigmoid(o[t])
+        c[after] = f[t] * c[before] + i[t] * g[t]
+        h[after] = o[t] * np.tanh(c[after])
         if valid is not None:
             np.copyto(h[after], h[before], where=~valid[t])
             np.copyto(c[after], c[before], where=~valid[t])
@@ -228,27 +224,28 @@ def lstm_backward(
 ) -> KernelBackward:
     """Backpropagate through time; the cell's own path is d_c_{t-1} = f_t d_c_t, without a matrix or a squashing."""
     x, h, c, gates = tape
-    T, H = len(x), h.shape[-1]
+    T = len(x)
     valid = valid_steps(steps, T)
     d_y = output_gradient(d_y, steps, valid)
     d_h, d_c = np.empty_like(d_y), np.empty_like(d_y)
     d_a = np.empty_like(gates)
+    i, f, g, o = np.split(gates, 4, axis=2)  # views (T, B, H)
+    d_i, d_f, d_g, d_o = np.split(d_a, 4, axis=2)
     carry_h, carry_c = d_state
     for t, before, after in backward_steps(T, steps.reverse):
-        i, f, g, o = np.split(gates[t], 4, axis=1)
         tanh_c = np.tanh(c[after])
-        np.add(d_y[t], carry_h, out=d_h[t])
-        np.add(carry_c, d_h[t] * o * (1 - tanh_c * tanh_c), out=d_c[t])
+        d_h[t] = d_y[t] + carry_h
+        d_c[t] = carry_c + d_h[t] * o[t] * (1 - tanh_c * tanh_c)
         if valid is not None:
             d_c[t] = np.where(valid[t], d_c[t], carry_c)
-        d_a[t, :, :H] = d_c[t] * g * i * (1 - i)
-        d_a[t, :, H : 2 * H] = d_c[t] * c[before] * f * (1 - f)
-        d_a[t, :, 2 * H : 3 * H] = d_c[t] * i * (1 - g * g)
-        d_a[t, :, 3 * H :] = d_h[t] * tanh_c * o * (1 - o)
+        d_i[t] = d_c[t] * g[t] * i[t] * (1 - i[t])
+        d_f[t] = d_c[t] * c[before] * f[t] * (1 - f[t])
+        d_g[t] = d_c[t] * i[t] * (1 - g[t] * g[t])
+        d_o[t] = d_h[t] * tanh_c * o[t] * (1 - o[t])
         if valid is not None:
             np.copyto(d_a[t], 0, where=~valid[t])
         carry_h = d_a[t] @ weights.weight_hh
-        carry_c = d_c[t] * f
+        carry_c = d_c[t] * f[t]
         if valid is not None:
             carry_h += np.where(valid[t], 0, d_h[t])
             carry_c = np.where(valid[t], carry_c, d_c[t])
@@ -271,24 +268,22 @@ def gru_forward(
     gates[..., : 2 * H] += bias_hh[: 2 * H]
     if not reset_after:
         gates[..., 2 * H :] += bias_hh[2 * H :]
+    rz, (r, z, n) = gates[..., : 2 * H], np.split(gates, 3, axis=2)  # views
     hidden_n = np.empty((T, *state.h.shape), state.h.dtype) if reset_after and keep else None
     h = states(state.h, T)
     h[T if steps.reverse else 0] = state.h
     for t, before, after in time_steps(T, steps.reverse):
-        a = gates[t]
         if reset_after:
             hidden = h[before] @ U.T
-            a[:, : 2 * H] = sigmoid(a[:, : 2 * H] + hidden[:, : 2 * H])
-            r, z, n = np.split(a, 3, axis=1)
+            rz[t] = sigmoid(rz[t] + hidden[:, : 2 * H])
             u_n = hidden[:, 2 * H :] + bias_hh[2 * H :]
             if hidden_n is not None:
                 hidden_n[t] = u_n
-            n[...] = np.tanh(n + r * u_n)
+            n[t] = np.tanh(n[t] + r[t] * u_n)
         else:
-            a[:, : 2 * H] = sigmoid(a[:, : 2 * H] + h[before] @ U[: 2 * H].T)
-            r, z, n = np.split(a, 3, axis=1)
-            n[...] = np.tanh(n + (r * h[before]) @ U[2 * H :].T)
-        h[after] = (1 - z) * n + z * h[before]
+            rz[t] = sigmoid(rz[t] + h[before] @ U[: 2 * H].T)
+            n[t] = np.tanh(n[t] + (r[t] * h[before]) @ U[2 * H :].T)
+        h[after] = (1 - z[t]) * n[t] + z[t] * h[before]
         if valid is not None:
             np.copyto(h[after], h[before], where=~valid[t])
     last = GRUState(h[0 if steps.reverse else T].copy())
@@ -312,23 +307,22 @@ def gru_backward(
     U = weights.weight_hh
     d_h = np.empty_like(d_y)
     d_a = np.empty_like(gates)  # of the input's pre-activations
-    d_u_n = np.empty_like(d_y) if reset_after else None  # of U_n h_{t-1} + b_hh_n, where it differs from d_a's n
+    d_u_n = np.empty_like(d_y) if reset_after else None  # of U_n h_{t-1} + b_hh_n, where it differs from d_n
+    r, z, n = np.split(gates, 3, axis=2)  # views (T, B, H)
+    d_r, d_z, d_n = np.split(d_a, 3, axis=2)
     carry = d_state.h
     for t, before, _ in backward_steps(T, steps.reverse):
-        r, z, n = np.split(gates[t], 3, axis=1)
-        np.add(d_y[t], carry, out=d_h[t])
-        d_n = d_h[t] * (1 - z) * (1 - n * n)
-        d_a[t, :, H : 2 * H] = d_h[t] * (h[before] - n) * z * (1 - z)
-        d_a[t, :, 2 * H :] = d_n
+        d_h[t] = d_y[t] + carry
+        d_z[t] = d_h[t] * (h[before] - n[t]) * z[t] * (1 - z[t])
+        d_n[t] = d_h[t] * (1 - z[t]) * (1 - n[t] * n[t])
         if valid is not None:
             np.copyto(d_a[t, :, H:], 0, where=~valid[t])
-            d_n = d_a[t, :, 2 * H :]
-        through_reset = d_n @ U[2 * H :] if d_u_n is None else d_n * r
-        d_r = through_reset * h[before] if hidden_n is None else d_n * hidden_n[t]
-        d_a[t, :, :H] = d_r * r * (1 - r)
-        carry = d_h[t] * z + d_a[t, :, : 2 * H] @ U[: 2 * H]
+        through_reset = d_n[t] @ U[2 * H :] if d_u_n is None else d_n[t] * r[t]
+        reset = through_reset * h[before] if hidden_n is None else d_n[t] * hidden_n[t]
+        d_r[t] = reset * r[t] * (1 - r[t])
+        carry = d_h[t] * z[t] + d_a[t, :, : 2 * H] @ U[: 2 * H]
         if d_u_n is None:
-            carry += through_reset * r
+            carry += through_reset * r[t]
         else:
             d_u_n[t] = through_reset
             carry += through_reset @ U[2 * H :]

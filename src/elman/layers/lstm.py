@@ -28,6 +28,7 @@ class LSTM(Recurrent):
     input_size, hidden_size, and the keywords of `Recurrent`
     forget_bias : initial bias of the forget gate. 1 keeps about 73 % of the cell a step (sigmoid(1)); for memories of
         T steps start near log(T) (Tallec and Ollivier 2018)
+    input_bias : initial bias of the input gate. With a forget bias of log(T), -log(T) keeps noise from filling the cell
 
     Cost: 8 T B H (I + H) flops forward, twice that backward; a tape of T B (I + 6 H) numbers.
     Source: Hochreiter and Schmidhuber (1997); forget gate: Gers, Schmidhuber and Cummins (2000).
@@ -35,14 +36,16 @@ class LSTM(Recurrent):
 
     _: KW_ONLY
     forget_bias: float = 1.0
+    input_bias: float = 0.0
 
     gate_names = ("i", "f", "g", "o")
     state_type = LSTMState
 
     def fill(self, params: Params, rng: np.random.Generator) -> None:
-        """Draw weights as every recurrent layer does, and set the bias of the forget gate."""
+        """Draw weights as every recurrent layer does, and set the biases of the input and the forget gate."""
         super().fill(params, rng)
         if self.bias:
+            params["bias_ih"][: self.hidden_size] = self.input_bias
             params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.forget_bias
 
     def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, keep: bool) -> KernelForward:

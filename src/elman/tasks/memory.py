@@ -79,7 +79,8 @@ class FirstSymbol(Batches):
 
 def accuracy(model: Model, batch: Batch) -> float:
     """Return the share of rows whose symbol the model names."""
-    y, _ = model(batch.x)
+    with np.errstate(over="ignore", invalid="ignore"):  # a model whose training broke off names nothing right
+        y, _ = model(batch.x)
     return float((y[:, -1].argmax(axis=-1) == batch.targets).mean())
 
 
@@ -101,14 +102,11 @@ def contenders(task: FirstSymbol, *, hidden_size: int = 24, seed: int = 0) -> di
     cells: dict[str, Callable[[int], Recurrent]] = {
         "RNN, tanh": lambda H: RNN(I, H),
         "LSTM, forget bias 1": lambda H: LSTM(I, H),
-        f"LSTM, set for {T} steps": lambda H: LSTM(I, H, forget_bias=keep),
+        f"LSTM, set for {T} steps": lambda H: LSTM(I, H, forget_bias=keep, input_bias=-keep),
         "GRU, update bias 0": lambda H: GRU(I, H),
         f"GRU, set for {T} steps": lambda H: GRU(I, H, update_bias=keep),
     }
-    models = {name: _of_size(cell, task, n).init(seed) for name, cell in cells.items()}
-    lstm = models[f"LSTM, set for {T} steps"]
-    lstm.params["0.bias_ih"][:hidden_size] = -keep  # the input gate all but shut, lest noise fill the cell
-    return models
+    return {name: _of_size(cell, task, n).init(seed) for name, cell in cells.items()}
 
 
 def exploding(task: FirstSymbol, *, hidden_size: int = 48, radius: float = 1.5, seed: int = 0) -> Model:
