@@ -14,7 +14,7 @@ HERE = Path(os.path.relpath(ROOT / "demo"))
 BIN = Path(sys.executable).parent
 TEXT = Path(os.path.relpath(ROOT / "data" / "tinyshakespeare" / "input.txt"))
 MINUTES = os.environ.get("DEMO_MINUTES", "2")
-POEM_MINUTES = str(float(MINUTES) / 3)
+POEM_MINUTES = f"{float(MINUTES) / 3:.2g}"
 
 
 def title(text: str) -> None:

@@ -19,6 +19,21 @@ def positive(where: str, **sizes: int) -> None:
             raise ValueError(f"{where}: {name} must be at least 1, got {size}")
 
 
+def flags(where: str, **values: Any) -> None:
+    """Raise TypeError unless every value is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
+
+
+def no_bias_to_set(where: str, has_bias: bool, **options: tuple[float, float]) -> None:
+    """Raise ValueError where there is no bias, but one of the options (value, default) sets its start."""
+    for name, (value, default) in options.items():
+        in_range(where, name, value, -np.inf)
+        if not has_bias and value != default:
+            raise ValueError(f"{where}: {name}={value} has nothing to set, for bias=False")
+
+
 def one_of(where: str, name: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise ValueError unless value is one of the choices."""
     choices = list(choices)
@@ -26,10 +41,23 @@ def one_of(where: str, name: str, value: Any, choices: Iterable[Any]) -> None:
         raise ValueError(f"{where}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def in_range(where: str, name: str, value: float, low: float, high: float = np.inf, *, open_low: bool = False) -> None:
-    """Raise ValueError unless low <= value <= high (low < value if open_low); NaN is in no range."""
-    if not (low < value if open_low else low <= value) or not value <= high:
-        bounds = f"{'above' if open_low else 'at least'} {low:g}" + ("" if high == np.inf else f" and at most {high:g}")
+def in_range(
+    where: str,
+    name: str,
+    value: Any,
+    low: float,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Raise ValueError unless low <= value <= high, either bound left out if it is open; NaN is in no range."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{where}: {name} must be a number, got {type(value).__name__} {value!r}")
+    above = low < value if open_low else low <= value
+    if not above or not (value < high if open_high else value <= high):
+        bounds = f"{'above' if open_low else 'at least'} {low:g}"
+        bounds += "" if high == np.inf else f" and {'below' if open_high else 'at most'} {high:g}"
         raise ValueError(f"{where}: {name} must be {bounds}, got {value!r}")
 
 
@@ -96,7 +124,10 @@ def token_range(where: str, x: Array, vocabulary_size: int) -> None:
 
 def row_lengths(where: str, lengths: Any, B: int, T: int) -> Array:
     """Return lengths as (B,) integers from 0 to T."""
-    array = np.asarray(lengths)
+    try:
+        array = np.asarray(lengths)
+    except ValueError:
+        raise ValueError(f"{where}: lengths must be ({B},) integers, got {lengths!r}") from None
     if array.dtype.kind not in "ui" and not (array.size == 0 and array.dtype.kind == "f"):
         raise TypeError(f"{where}: lengths must be integers, got dtype {array.dtype}")
     if array.shape != (B,):
@@ -110,7 +141,7 @@ def row_lengths(where: str, lengths: Any, B: int, T: int) -> Array:
 
 
 def state_arrays(where: str, kind: type[tuple[Any, ...]], state: Any, B: int, H: int, dtype: Any) -> Any:
-    """Return state as a NamedTuple of type `kind` of arrays (B, H) of dtype, never the caller's own arrays."""
+    """Return state as a NamedTuple of type `kind` of arrays (B, H) of dtype, each (B, H)."""
     fields: Sequence[str] = kind._fields  # type: ignore[attr-defined]
     if not isinstance(state, tuple | list) or len(state) != len(fields):
         got = f"{type(state).__name__} of {len(state)}" if isinstance(state, tuple | list) else type(state).__name__

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +69,8 @@ def binary_cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
     lengths : (B,) valid steps of each row
     """
     p = _prepare("binary_cross_entropy", y, targets, lengths)
+    if p.targets.size and not (p.targets.min() >= 0 and p.targets.max() <= 1):
+        raise ValueError("binary_cross_entropy: targets must be from 0 to 1")
     losses = np.maximum(p.y, 0) - p.y * p.targets + np.log1p(np.exp(-np.abs(p.y)))
     small = np.exp(-np.abs(p.y))
     return _mean("binary_cross_entropy", losses, np.where(p.y >= 0, 1, small) / (1 + small) - p.targets, p)
@@ -87,16 +91,66 @@ def mean_squared_error(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
 
 
 def mean_absolute_error(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
-    """Mean of abs(y - target) over all elements of the valid steps; its gradient at 0 is 0. Shapes as above."""
+    """Mean of abs(y - target) over all elements of the valid steps; its gradient at 0 is 0.
+
+    Parameters
+    ----------
+    y : (B, T, F) or a list of (T_i, F)
+    targets : of the same shape
+    lengths : (B,) valid steps of each row
+    """
     p = _prepare("mean_absolute_error", y, targets, lengths)
     difference = p.y - p.targets
     return _mean("mean_absolute_error", np.abs(difference), np.sign(difference), p)
+
+
+@dataclass(frozen=True)
+class AtLastStep:
+    """A loss of each row's last valid step only, for one label or number a sequence.
+
+    ::
+
+        loss = elman.losses.at_last_step(elman.losses.cross_entropy)
+        value, d_y = loss(y, labels, lengths=lengths)       # y (B, T, V), labels (B,)
+
+    Rows of length 0 do not count.
+    """
+
+    loss: Callable[..., Loss]
+    per_row = True  # it averages over rows, not over steps
+
+    def __call__(self, y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+        """Return the loss of y (B, T, V) or a list of (T_i, V), with targets (B,) or (B, F); d_y is 0 elsewhere."""
+        where, own_lengths = "at_last_step", None
+        if isinstance(y, list):
+            y, own_lengths = pad([np.asarray(row) for row in y], y[0].dtype if y else np.float32, (1,))
+            lengths = own_lengths
+        if np.ndim(y) != 3 or len(targets) != len(y):
+            raise ValueError(
+                f"{where}: needs y (B, T, V) and one target a row, got y {np.shape(y)}, {len(targets)} targets"
+            )
+        B, T = y.shape[:2]
+        ends = np.full(B, T) if lengths is None else checks.row_lengths(where, lengths, B, T)
+        rows = np.flatnonzero(ends > 0)
+        place = (rows, ends[rows] - 1)
+        value, d_last = self.loss(y[place], np.asarray(targets)[rows])
+        d_y = np.zeros_like(y)
+        d_y[place] = d_last
+        return Loss(value, d_y if own_lengths is None else unpad(d_y, own_lengths))
+
+
+def at_last_step(loss: Callable[..., Loss]) -> AtLastStep:
+    """Return a loss that looks at each row's last valid step only. See `AtLastStep`."""
+    return AtLastStep(loss)
 
 
 def _prepare(name: str, y: Any, targets: Any, lengths: Any, *, ids: bool = False) -> _Prepared:
     """Return arrays with finite padding, and the mask of what counts."""
     own_lengths = None
     if isinstance(y, list):
+        if lengths is not None:
+            raise ValueError(f"{name}: a list of sequences has lengths of its own; pass no lengths")
+        y = [np.asarray(row) for row in y]
         if not isinstance(targets, list) or [len(row) for row in y] != [len(row) for row in targets]:
             raise ValueError(f"{name}: targets must be a list with the lengths of y")
         dtype = y[0].dtype if y else np.float32

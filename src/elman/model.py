@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from elman import storage
+from elman import checks, storage
 from elman.layers import KINDS, Backward, Forward, Layer, Output, Tape
 from elman.params import Array, Params, count
 from elman.version import __version__
@@ -61,6 +61,7 @@ class Model:
 
     def astype(self, dtype: Any) -> Model:
         """Return a copy of type float32 or float64."""
+        checks.one_of("Model.astype", "dtype", np.dtype(dtype).name, ["float32", "float64"])
         return Model(self.layer, self.params.astype(dtype))
 
     def copy(self) -> Model:

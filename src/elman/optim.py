@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,6 +43,9 @@ class StepDecay(Schedule):
     every_steps: int
     factor: float = 0.5
 
+    def __post_init__(self) -> None:
+        checks.positive("StepDecay", every_steps=self.every_steps)
+
     def __call__(self, step: int) -> float:  # noqa: D102
         return self.rate * self.factor ** (step // self.every_steps)
 
@@ -69,6 +72,11 @@ class Warmup(Schedule):
     _: KW_ONLY
     warmup_steps: int
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.after, Schedule):
+            raise TypeError(f"Warmup: after must be a schedule, such as Constant({self.after!r}), got {self.after!r}")
+        checks.in_range("Warmup", "warmup_steps", self.warmup_steps, 0)
+
     def __call__(self, step: int) -> float:  # noqa: D102
         if step < self.warmup_steps:
             return self.after(0) * (step + 1) / self.warmup_steps
@@ -78,6 +86,17 @@ class Warmup(Schedule):
 Rate: TypeAlias = "float | Schedule"
 
 # ----------------------------------------------------------------------------------------------------- optimisers
+
+
+_RANGES = {  # of the options of all optimisers
+    "learning_rate": (0, math.inf),
+    "momentum": (0, 1),
+    "weight_decay": (0, math.inf),
+    "beta1": (0, 1),
+    "beta2": (0, 1),
+    "decay": (0, 1),
+    "epsilon": (0, math.inf),
+}
 
 
 class OptimizerState(NamedTuple):
@@ -100,8 +119,14 @@ class Optimizer(abc.ABC):
     learning_rate: Rate
 
     def __post_init__(self) -> None:
-        if not isinstance(self.learning_rate, Schedule):
-            checks.in_range(type(self).__name__, "learning_rate", self.learning_rate, 0)
+        name = type(self).__name__
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.floating | np.integer):  # a NumPy scalar would widen float32 weights
+                object.__setattr__(self, field.name, value.item())
+            low, high = _RANGES.get(field.name, (-math.inf, math.inf))
+            if not isinstance(value, bool | Schedule):
+                checks.in_range(name, field.name, value, low, high, open_high=high == 1)
 
     n_moments = 0
 

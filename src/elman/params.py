@@ -77,6 +77,11 @@ class Params(Mapping[str, Array]):
         """Type of the numbers."""
         return self.flat.dtype
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Params) and self.shapes == other.shapes and np.array_equal(self.flat, other.flat)
+
+    __hash__ = None  # type: ignore[assignment]  # a Params can change
+
     def __getitem__(self, name: str) -> Array:
         return self._arrays[name]
 

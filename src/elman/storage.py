@@ -51,7 +51,9 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Array], about: Map
     import numpy as np
     from safetensors.numpy import save
 
-    text = json.dumps({"format": FORMAT, **about}, ensure_ascii=False)
+    text = json.dumps({"format": FORMAT, **about})
+    if len(text) > MAX_HEADER_BYTES // 2:
+        raise ValueError(f"{path}: the description of the model has {len(text):,} characters, too many for a file")
     contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     write_bytes(path, save(contiguous, {_KEY: text}))
 

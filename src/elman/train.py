@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from elman.layers import Layer
 from elman.layers.boundary import arrange
 from elman.losses import Loss
 from elman.model import Model, load_all
-from elman.params import Array
+from elman.params import Array, Params
 from elman.sequences import Batch
 from elman.trees import tree_leaves, tree_map
 
@@ -42,6 +43,23 @@ class Evaluation(NamedTuple):
     tokens: int
 
 
+@dataclass(frozen=True)
+class Clip:
+    """One of the ways to clip, and its limit."""
+
+    kind: str  # "clip_norm", "clip_value" or "clip_each"
+    limit: float
+
+    def __call__(self, grads: Params) -> optim.Clipped:
+        """Clip gradients in place."""
+        functions = {
+            "clip_norm": optim.clip_by_global_norm,
+            "clip_value": optim.clip_by_value,
+            "clip_each": optim.clip_per_parameter,
+        }
+        return functions[self.kind](grads, self.limit)
+
+
 class Training:
     """A training in progress: iterate over it for records, save it at any point between them.
 
@@ -55,7 +73,7 @@ class Training:
         *,
         loss: Callable[..., Loss],
         optimizer: optim.Optimizer,
-        clip: Callable[[Any], optim.Clipped],
+        clip: Clip,
         n_steps: int | None,
         seed: int,
         on_nonfinite: str,
@@ -90,12 +108,12 @@ class Training:
         start = time.perf_counter()
         model, layer = self.model, self.model.layer
         where = f"train: step {self.step + 1}"
+        size = measure(where, model, batch)
         if batch.reset:
             self._state = None
         else:
             _refuse_to_carry(where, layer)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for
-            _refuse_nonfinite(where, model, batch)
             y, state, tape = model.forward(batch.x, self._state, lengths=batch.lengths, rng=self._rng)
             value, d_y = self._loss(y, batch.targets, lengths=batch.lengths)
             self._grads.flat[:] = 0
@@ -103,22 +121,30 @@ class Training:
             clipped = self._clip(self._grads)
         rate = self._optimizer.rate(self._moments.step)
         problem = ""
-        if math.isfinite(value) and math.isfinite(clipped.norm):
+        # Optimisers square the gradient, so one whose square is no number would freeze weights for good.
+        if math.isfinite(value) and clipped.clipped_norm < np.sqrt(np.finfo(model.params.dtype).max):
             self._moments = self._optimizer.update(model.params, self._grads, self._moments)
             self._state = state
         else:
             problem = f"{where}: {diagnose.locate_nonfinite(layer, value, y, self._grads, result.d_states)}"
             if self._on_nonfinite == "raise":
                 raise FloatingPointError(
-                    f"{problem}; the weights were not changed. Clip the gradient or lower the learning rate"
+                    f"{problem}; this step did not change the weights. Clip the gradient or lower the learning rate"
                 )
             self._state = None
         self.step += 1
         seconds = time.perf_counter() - start
         self.seconds += seconds
-        tokens = _count(batch)
         return Record(
-            self.step, value, clipped.norm, clipped.clipped_norm, rate, tokens, seconds, tokens / seconds, problem
+            self.step,
+            value,
+            clipped.norm,
+            clipped.clipped_norm,
+            rate,
+            size.tokens,
+            seconds,
+            size.tokens / seconds,
+            problem,
         )
 
     def save(
@@ -136,7 +162,7 @@ class Training:
             "step": self.step,
             "updates": self._moments.step,
             "seconds": self.seconds,
-            "optimizer": repr(self._optimizer),
+            **self._rules(),
             "rng": self._rng.bit_generator.state,
             "carries_state": self._state is not None,
         }
@@ -145,10 +171,16 @@ class Training:
             arrays |= {f"training/state/{name}": array for name, array in tree_leaves(self._state)}
         self.model.save(path, about={**(about or {}), "training": training}, tensors={**arrays, **(tensors or {})})
 
+    def _rules(self) -> dict[str, str]:
+        """Return what must be the same for a resumed training to give the same bits."""
+        loss = getattr(self._loss, "__qualname__", None) or repr(self._loss)
+        return {"optimizer": repr(self._optimizer), "clip": repr(self._clip), "loss": loss}
+
     def restore(self, path: str | os.PathLike[str]) -> dict[str, Any]:
         """Take over weights, moments, random state, carried state and data position from a file of `save`.
 
-        Returns the file's JSON. Raises ValueError where the file holds another model or optimiser, or no training.
+        Returns the file's JSON. Raises ValueError where the file holds no training, or one of another model, optimiser,
+        clipping or loss.
         """
         model, about, tensors = load_all(path)
         training = about.get("training")
@@ -157,7 +189,7 @@ class Training:
         for name, ours, theirs in (
             ("layer", self.model.layer, model.layer),
             ("dtype", self.model.params.dtype, model.params.dtype),
-            ("optimizer", repr(self._optimizer), training.get("optimizer")),
+            *((rule, ours, training.get(rule)) for rule, ours in self._rules().items()),
         ):
             if ours != theirs:
                 raise ValueError(f"{path}: was trained with {name} {theirs}, cannot go on with {ours}")
@@ -225,24 +257,21 @@ def train(
         an iterator of `Record`; its ``save`` writes model and training to one file
     """
     checks.one_of("train", "on_nonfinite", on_nonfinite, ["raise", "skip"])
-    clips: list[tuple[Callable[[Any, float], optim.Clipped], float]] = [
-        (function, limit)
-        for function, limit in (
-            (optim.clip_by_global_norm, clip_norm),
-            (optim.clip_by_value, clip_value),
-            (optim.clip_per_parameter, clip_each),
-        )
-        if limit is not None
-    ]
-    if len(clips) > 1:
+    if n_steps is not None:
+        checks.positive("train", n_steps=n_steps)
+    limits = {"clip_norm": clip_norm, "clip_value": clip_value, "clip_each": clip_each}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    if len(given) > 1:
         raise ValueError("train: give at most one of clip_norm, clip_value and clip_each")
-    function, limit = clips[0] if clips else (optim.clip_by_global_norm, math.inf)
+    for name, limit in given.items():
+        checks.in_range("train", name, limit, 0, open_low=True)
+    clip = Clip(*next(iter(given.items()), ("clip_norm", math.inf)))
     training = Training(
         model,
         batches,
         loss=loss,
         optimizer=optim.Adam() if optimizer is None else optimizer,
-        clip=lambda grads: function(grads, limit),
+        clip=clip,
         n_steps=n_steps,
         seed=seed,
         on_nonfinite=on_nonfinite,
@@ -253,18 +282,23 @@ def train(
 
 
 def evaluate(model: Model, batches: Iterable[Any], *, loss: Callable[..., Loss] = losses.cross_entropy) -> Evaluation:
-    """Return the mean loss over all valid steps of the batches, with the state carried over where they say so."""
-    total, tokens, state = 0.0, 0, None
+    """Return the mean loss over all valid steps of the batches, with the state carried over where they say so.
+
+    A loss of `losses.at_last_step` is averaged over rows.
+    """
+    total, terms, tokens, state = 0.0, 0, 0, None
     for item in batches:
         batch = Batch(*item)
         if not batch.reset:
             _refuse_to_carry("evaluate", model.layer)
+        size = measure("evaluate", model, batch)
         y, state = model(batch.x, None if batch.reset else state, lengths=batch.lengths)
-        n = _count(batch)
+        n = size.rows if getattr(loss, "per_row", False) else size.tokens
         if n:
-            total += loss(y, batch.targets, lengths=batch.lengths).value * n
-        tokens += n
-    return Evaluation(total / tokens if tokens else math.nan, tokens)
+            total += loss(y, batch.targets, lengths=batch.lengths)[0] * n
+        terms += n
+        tokens += size.tokens
+    return Evaluation(total / terms if terms else math.nan, tokens)
 
 
 def _from_step(batches: Iterable[Any], step: int) -> Iterator[Any]:
@@ -273,11 +307,30 @@ def _from_step(batches: Iterable[Any], step: int) -> Iterator[Any]:
     return iter(from_step(step)) if from_step is not None else islice(iter(batches), step, None)
 
 
-def _count(batch: Batch) -> int:
-    """Return the valid steps of a batch."""
-    if batch.lengths is not None:
-        return int(np.sum(batch.lengths))
-    return len(batch.x) and len(batch.x) * len(batch.x[0])
+class Size(NamedTuple):
+    """What a batch holds."""
+
+    rows: int  # that have a valid step
+    tokens: int  # valid steps
+
+
+def measure(where: str, model: Model, batch: Batch) -> Size:
+    """Return the size of a batch; ValueError if a valid step of x or of its targets is not finite."""
+    layer = model.layer
+    tokens, size = layer.takes_tokens, layer.in_size
+    with np.errstate(over="ignore"):
+        x, form = arrange(repr(layer), batch.x, batch.lengths, tokens=tokens, size=size, dtype=model.params.dtype)
+    T, B = x.shape[:2]
+    if not tokens:
+        _refuse_nonfinite(where, "x", x.swapaxes(0, 1)[0] if form.kind == "single" else x.swapaxes(0, 1))
+    targets = batch.targets
+    if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
+        if form.valid is not None and targets.shape[:2] == (B, T):
+            targets = np.where(form.valid.swapaxes(0, 1).reshape(B, T, *(1,) * (targets.ndim - 2)), targets, 0)
+        _refuse_nonfinite(where, "targets", targets)
+    if form.lengths is None:
+        return Size(B if T else 0, T * B)
+    return Size(int((form.lengths > 0).sum()), int(form.lengths.sum()))
 
 
 def _refuse_to_carry(where: str, layer: Layer) -> None:
@@ -285,12 +338,8 @@ def _refuse_to_carry(where: str, layer: Layer) -> None:
         raise ValueError(f"{where}: {layer!r} reads from the end of a sequence, so no state can be carried over")
 
 
-def _refuse_nonfinite(where: str, model: Model, batch: Batch) -> None:
-    """Raise ValueError if a valid step of x is not finite; what the padding holds does not matter."""
-    layer = model.layer
-    tokens, size = layer.takes_tokens, layer.in_size
-    x, form = arrange(repr(layer), batch.x, batch.lengths, tokens=tokens, size=size, dtype=model.params.dtype)
-    if not tokens and not np.isfinite(x).all():
-        first = np.argwhere(~np.isfinite(x.swapaxes(0, 1)))[0]
-        at = ", ".join(map(str, first[1:] if form.kind == "single" else first))
-        raise ValueError(f"{where}: x has a NaN or an infinity at [{at}]; fill it or leave the sequence out")
+def _refuse_nonfinite(where: str, name: str, values: Array) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        at = ", ".join(map(str, np.argwhere(~finite)[0]))
+        raise ValueError(f"{where}: {name} has a NaN or an infinity at [{at}]; fill it or leave the sequence out")

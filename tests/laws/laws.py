@@ -430,6 +430,16 @@ def law_read_only(layer: elman.Layer, dtype: str, lengths: Any) -> None:
     for array in [case.x, case.d_y, *(leaf for tree in case[2::3] for _, leaf in tree_leaves(tree))]:
         array.flags.writeable = False
     assert_same(results(*run(case._replace(model=model))), expected)
+    assert_same(tuple(model(case.x, case.state, lengths=lengths)), expected[:2])
+
+
+def law_input_may_be_used_again(layer: elman.Layer, dtype: str, lengths: Any) -> None:
+    """What happens to the input after the forward pass does not matter to the backward pass."""
+    case = zoo.case(layer, dtype, lengths)
+    expected = results(*run(case))
+    forward = case.model.forward(case.x, case.state, lengths=lengths)
+    case.x[...] = 0
+    assert_same(results(forward, case.model.backward(forward.tape, case.d_y, case.d_state)), expected)
 
 
 def law_call_is_forward(layer: elman.Layer, dtype: str, lengths: Any) -> None:
@@ -487,6 +497,7 @@ def law_strides(layer: elman.Layer, dtype: str, lengths: Any) -> None:
             d_state=tree_map(arrange, case.d_state),
         )
         assert_close(results(*run(moved)), expected)
+        assert_close(tuple(case.model(moved.x, moved.state, lengths=lengths)), expected[:2])
 
 
 def law_float32(layer: elman.Layer, dtype: str, lengths: Any) -> None:

@@ -90,6 +90,31 @@ def test_the_unknown_token_is_never_written():
     assert UNKNOWN not in "".join(lm.generate("a", n_tokens=300, seed=0))
 
 
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_the_unknown_token_does_not_begin_a_text_either(level):
+    vocabulary = Vocabulary.learn("a b a b " + " ".join("cdefghijklmn"), level, max_size=3)
+    assert vocabulary.counts[vocabulary.unknown_id] > 10
+    lm = LanguageModel.build(vocabulary, hidden_size=4)
+    assert UNKNOWN not in "".join("".join(lm.generate("", n_tokens=1, seed=seed)) for seed in range(60))
+
+
+def test_a_text_begins_by_frequency_and_without_any_by_chance():
+    vocabulary = Vocabulary.learn("a" * 90 + "b" * 10 + "cd", max_size=3)
+    lm = LanguageModel.build(vocabulary, hidden_size=4)
+    first = "".join("".join(lm.generate("", n_tokens=1, seed=seed)) for seed in range(100))
+    assert 80 < first.count("a") < 100
+    lm.vocabulary = Vocabulary(vocabulary.level, vocabulary.tokens, (0, 0, 0))
+    first = "".join("".join(lm.generate("", n_tokens=1, seed=seed)) for seed in range(100))
+    assert 30 < first.count("a") < 70
+    assert set(first) == {"a", "b"}
+
+
+def test_a_model_of_nothing_but_the_unknown_token_writes_nothing():
+    lm = LanguageModel.build(Vocabulary("char", (UNKNOWN,), (3,)), hidden_size=2)
+    with pytest.raises(ValueError, match="knows no token but the unknown one"):
+        lm.generate("")
+
+
 def test_pieces_come_one_by_one(verse):
     pieces = verse.generate("H", n_tokens=3, temperature=0)
     assert next(pieces) == "e"
@@ -127,6 +152,47 @@ def test_bits_per_char_of_bytes_and_words_count_characters():
     score = lm.evaluate(vocabulary.encode(text))
     assert (score.tokens, score.characters) == (199, 99)  # the first byte is given, and with it the first character
     assert score.bits_per_char == pytest.approx(8 * 199 / 99, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 5])
+def test_score_per_character_of_unknown_words(n_rows):
+    """With the lengths of the text the numbers are exact; without them they are no numbers, rather than wrong ones."""
+    vocabulary = Vocabulary.learn("the cat sat", "word")
+    lm = LanguageModel.build(vocabulary, hidden_size=4)
+    ids, lengths = vocabulary.encode_lengths("the zebra sat. " * 9)
+    known = lm.evaluate(ids, n_rows=n_rows, lengths=lengths)
+    kept = (len(ids) - 1) // n_rows * n_rows
+    assert (known.tokens, known.characters) == (kept, lengths[1 : kept + 1].sum())
+    assert known.nats_per_char == pytest.approx(known.nats_per_token * kept / known.characters)
+    hidden = lm.evaluate(ids, n_rows=n_rows)
+    assert math.isnan(hidden.nats_per_char)
+    assert math.isnan(hidden.bits_per_char)
+    assert hidden.characters is None
+    assert hidden.nats_per_token == known.nats_per_token
+    with pytest.raises(ValueError, match="evaluate: lengths must be"):
+        lm.evaluate(ids, lengths=lengths[1:])
+
+
+def test_an_unknown_character_is_one_character():
+    vocabulary = Vocabulary.learn("aaabbcd", max_size=3)
+    lm = LanguageModel.build(vocabulary, hidden_size=4)
+    assert lm.evaluate(vocabulary.encode("abcdab", unknown="unk")).characters == 5
+
+
+def test_a_perplexity_beyond_all_doubles_is_infinite():
+    vocabulary = Vocabulary.learn("ab")
+    lm = LanguageModel.build(vocabulary, hidden_size=2)
+    lm.model.params.flat[:] = 0
+    lm.model.params["2.bias"][:] = [5000, 0]
+    assert lm.evaluate(vocabulary.encode("bbb")).perplexity == math.inf
+
+
+def test_bytes_are_in_no_encoding(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"abc")
+    lm = LanguageModel.build(Vocabulary.learn("abc", "byte"), hidden_size=2)
+    assert lm.read(tmp_path / "t.txt").tolist() == [97, 98, 99]
+    with pytest.raises(ValueError, match="leave --encoding gbk out"):
+        lm.read(tmp_path / "t.txt", "gbk")
 
 
 def test_resume_gives_the_same_bits(tmp_path):
@@ -177,6 +243,15 @@ def test_recipe_as_json():
     for damage in (None, {}, {**recipe_to_json(recipe), "n_steps": "many"}, {**recipe_to_json(recipe), "x": 1}):
         with pytest.raises((ValueError, TypeError)):
             recipe_from_json(damage)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"n_steps": 10**9 + 1}, {"learning_rate": math.inf}, {"seed": -1}, {"seed": "x"}, {"validation": math.nan}],
+)
+def test_recipes_out_of_range(option):
+    with pytest.raises(ValueError, match=f"Recipe: {next(iter(option))} must be"):
+        Recipe(**option)
 
 
 def test_texts_too_short_to_train_on():

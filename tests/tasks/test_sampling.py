@@ -29,6 +29,11 @@ def test_g2_impossible_temperatures(temperature):
         probabilities(np.array([1.0, 2]), temperature=temperature)
 
 
+def test_g2_a_temperature_without_bound():
+    with pytest.raises(ValueError, match="temperature must be finite, got inf"):
+        probabilities(np.array([1.0, 2]), temperature=np.inf)
+
+
 def test_g2_draws_from_many_float32_probabilities_never_fail():
     rng = np.random.default_rng(0)
     logits = rng.standard_normal(50_000).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from elman.tasks import text as text_module
 from elman.tasks.text import fitting_encodings, read_text
 from elman.tasks.vocabulary import Vocabulary
 
@@ -57,6 +58,32 @@ def test_g4_line_ends(tmp_path):
 def test_nothing_in_the_file(tmp_path, data, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_text(written(tmp_path, data))
+
+
+class Counted(bytes):
+    """Bytes that note each encoding that all of them were decoded in."""
+
+    def decode(self, encoding):
+        self.tried.append(encoding)
+        return super().decode(encoding)
+
+
+def test_only_encodings_that_fit_the_beginning_decode_the_whole(monkeypatch):
+    monkeypatch.setattr(text_module, "PROBE_BYTES", 1001)  # within a character
+    data = Counted((CHINESE * 100).encode("gbk"))
+    data.tried = []
+    assert fitting_encodings(data)[0] == "gb18030"
+    assert "utf-8" not in data.tried
+    utf8 = Counted((CHINESE * 100).encode() + b"\xff")
+    utf8.tried = []
+    assert "utf-8" not in fitting_encodings(utf8)
+    assert utf8.tried[0] == "utf-8"  # whose beginning fits
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "base64", "zlib"])
+def test_codecs_that_are_not_of_text(tmp_path, encoding):
+    with pytest.raises(ValueError, match=f"encoding '{encoding}' is not one of text"):
+        read_text(written(tmp_path, b"6162"), encoding)
 
 
 def test_unknown_codec(tmp_path):

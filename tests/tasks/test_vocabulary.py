@@ -68,6 +68,54 @@ def test_words_keep_the_blank_before_them_and_have_an_unknown_token():
     assert [vocabulary.tokens[k] for k in ids] == ["the", UNKNOWN, "."]
 
 
+def test_the_unknown_token_is_advised_where_there_is_one():
+    with pytest.raises(ValueError, match=r"unknown='unk' \(--unknown unk\)"):
+        Vocabulary.learn("aaabbcd", max_size=3).encode("x")
+    with pytest.raises(ValueError, match=r"unknown='skip' \(--unknown skip\)"):
+        Vocabulary.learn("aaabbcd").encode("x")
+
+
+def test_sizes_that_hold_nothing():
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"max_size must be at least 1, got {size}"):
+            Vocabulary.learn("ab", max_size=size)
+    with pytest.raises(TypeError, match="max_size must be an int"):
+        Vocabulary.learn("ab", max_size=2.5)
+    for level in ("char", "word"):
+        with pytest.raises(ValueError, match="max_size must be at least 2, the unknown token and another one"):
+            Vocabulary.learn("a b", level, max_size=1)
+    assert Vocabulary.learn("aaa", max_size=1).tokens == ("a",)
+    with pytest.raises(ValueError, match="there are always 256 bytes; leave max_size out, got 9"):
+        Vocabulary.learn("ab", "byte", max_size=9)
+
+
+@pytest.mark.parametrize(("level", "lengths"), [("char", [1] * 9), ("byte", [1, 1, 1, 0, 1, 1, 1, 1, 1, 1])])
+def test_lengths_of_characters_and_bytes(level, lengths):
+    vocabulary = Vocabulary.learn("Zoë sees.", level)
+    ids, found = vocabulary.encode_lengths("Zoë sees.")
+    assert found.dtype == np.uint32
+    assert found.tolist() == lengths
+    assert np.array_equal(ids, vocabulary.encode("Zoë sees."))
+
+
+def test_lengths_of_words_are_those_of_the_text():
+    vocabulary = Vocabulary.learn("the cat", "word")
+    ids, lengths = vocabulary.encode_lengths("the zebra's cat")
+    assert ids.tolist()[1] == vocabulary.unknown_id
+    assert lengths.tolist() == [3, 8, 4]
+    assert lengths.dtype == np.uint32
+    assert vocabulary.count_characters(ids) is None
+    assert vocabulary.count_characters(ids[[0, 2]]) == 7
+    left = Vocabulary.learn("ab").encode_lengths("axb", unknown="skip")
+    assert [array.tolist() for array in left] == [[0, 1], [1, 1]]
+
+
+def test_bytes_that_are_no_text_stay_what_they_are():
+    vocabulary = Vocabulary.learn("a", "byte")
+    assert vocabulary.encode("a\udce9").tolist() == [97, 0xE9]
+    assert Vocabulary.learn("\udce9", "byte").counts[0xE9] == 1
+
+
 def test_bytes_arrive_as_whole_characters():
     vocabulary = Vocabulary.learn("é", "byte")
     assert list(vocabulary.decode_stream([0xC3, 0xA9, 0xFF])) == ["", "é", "\ufffd", ""]
@@ -93,6 +141,13 @@ def test_g6_ids_are_small_and_peak_memory_is_below_four_times_the_text():
         {"level": "char", "tokens": ["ab"], "counts": [1]},
         {"level": "char", "tokens": [1], "counts": [1]},
         {"level": "char", "tokens": ["a"], "counts": []},
+        {"level": "char", "tokens": ["a"], "counts": [-1]},
+        {"level": "char", "tokens": ["a"], "counts": [10**400]},
+        {"level": "char", "tokens": ["a"], "counts": [True]},
+        {"level": "char", "tokens": ["a"], "counts": 7},
+        {"level": "byte", "tokens": ["a"], "counts": [1] * 256},
+        {"level": "word", "tokens": ["a"], "counts": [1]},
+        {"level": ["char"], "tokens": ["a"], "counts": [1]},
         {"level": "verse", "tokens": ["a"], "counts": [1]},
     ],
 )

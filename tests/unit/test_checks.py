@@ -111,6 +111,11 @@ SENTENCES = [
         f"{ONE}: d_y must be a list of arrays like the outputs, of lengths [4, 2]",
     ),
     (
+        lambda: LSTM.backward(after_forward(LSTM, [X[0], X[0, :2]]), [np.zeros((4, 3)), np.zeros((3, 3))]),
+        ValueError,
+        f"{ONE}: d_y must be a list of arrays like the outputs, of lengths [4, 2]",
+    ),
+    (
         lambda: LSTM.backward(after_forward(LSTM, X), None, LSTMState(np.zeros((2, 2)), np.zeros((2, 3)))),
         ValueError,
         f"{ONE}: d_state must have the shape of the output, (2, 3), got (2, 2)",
@@ -145,9 +150,9 @@ SENTENCES = [
         ValueError,
         "Linear: activation must be one of None, 'tanh', 'relu', 'sigmoid', got 'softmax'",
     ),
-    (lambda: elman.Dropout(1.0), ValueError, "Dropout: p must be at least 0 and at most 1, got 1.0"),
-    (lambda: elman.Dropout(-0.1), ValueError, "Dropout: p must be at least 0 and at most 1, got -0.1"),
-    (lambda: elman.Dropout(np.nan), ValueError, "Dropout: p must be at least 0 and at most 1, got nan"),
+    (lambda: elman.Dropout(1.0), ValueError, "Dropout: p must be at least 0 and below 1, got 1.0"),
+    (lambda: elman.Dropout(-0.1), ValueError, "Dropout: p must be at least 0 and below 1, got -0.1"),
+    (lambda: elman.Dropout(np.nan), ValueError, "Dropout: p must be at least 0 and below 1, got nan"),
     (
         lambda: elman.LSTM(2, 3).init(dtype="float16"),
         ValueError,

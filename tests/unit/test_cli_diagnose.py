@@ -124,6 +124,25 @@ def test_what_it_refuses(here):
     assert "over up to 3 steps" in run("lm.elman", "other.txt", "--unknown", "skip").stdout
 
 
+def test_it_never_replaces_what_it_reads(here):
+    Path("text.svg").write_text(TEXT, encoding="utf-8")
+    Path("model.svg").write_bytes(Path("lm.elman").read_bytes())
+    assert "text.svg is the file to read" in refused("lm.elman", "text.svg", "--out", "./text.svg")
+    assert "model.svg is the file to read" in refused("model.svg", "text.txt", "--out", "model.svg")
+    assert Path("text.svg").read_text(encoding="utf-8") == TEXT
+    for content in ("my notes", "[1]", '{"task": 1}'):
+        Path("c.json").write_text(content)
+        said = refused("--compare", "--train", 0, "--out", "c.png")
+        assert said == "c.json, where the numbers would go, holds something else; give --out another name"
+        assert Path("c.json").read_text() == content
+
+
+def test_a_model_with_an_unknown_token_takes_it(here):
+    LanguageModel.build(Vocabulary.learn(TEXT, max_size=5), hidden_size=8).save("few.elman")
+    run("few.elman", "text.txt", "--steps", 9)
+    assert "--unknown unk" in refused("few.elman", "text.txt", "--unknown", "error")
+
+
 def test_without_matplotlib(here, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)

@@ -12,9 +12,9 @@ import pytest
 
 import elman
 from elman import GRU, LSTM, RNN, Batch, Bidirectional, Dropout, Embedding, Linear, Model, Residual, Sequential
-from elman.diagnose import LayerFlow, at_last_step, gradient_flow, locate_nonfinite, state_jacobian
+from elman.diagnose import LayerFlow, gradient_flow, locate_nonfinite, state_jacobian
 from elman.layers import Recurrent
-from elman.losses import Loss, cross_entropy, mean_squared_error
+from elman.losses import Loss, at_last_step, cross_entropy, mean_squared_error
 from elman.optim import clip_by_global_norm
 from tolerances import GRADIENT
 from zoo import random_params
@@ -725,7 +725,7 @@ def test_locate_while_training():
         next(training)
     assert str(caught.value).startswith(
         "train: step 1: the gradient of 0.weight_ih (and 3 more) is not finite, in RNN(input_size=2, hidden_size=3): "
-        "d(loss)/d(state) broke, going backward, at time step t = 3; the weights were not changed."
+        "d(loss)/d(state) broke, going backward, at time step t = 3; this step did not change the weights."
     )
 
 

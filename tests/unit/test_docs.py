@@ -24,12 +24,7 @@ from elman.cli import app
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs"
 TUTORIALS = [FOLDER / "en" / "tutorial.md", FOLDER / "zh" / "tutorial.md"]
-READMES = [
-    path
-    for names in (("README.md", "README.zh-CN.md"), ("docs/README.draft.en.md", "docs/README.draft.zh.md"))
-    if all((ROOT / name).is_file() for name in names)
-    for path in (ROOT / name for name in names)
-]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 PAPERS = [*TUTORIALS, FOLDER / "equations.md", FOLDER / "conventions.md", *READMES]
 
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -86,10 +81,7 @@ def test_links_lead_somewhere(path):
         if target.startswith(("https://", "http://")):
             continue
         name, _, heading = target.partition("#")
-        if ".draft." in path.name and name.startswith("README"):
-            continue
-        # a README, in draft too, is written for the root
-        file = (ROOT if path in READMES else path.parent) / name if name else path
+        file = path.parent / name if name else path
         assert file.exists(), f"{path.name} points to {target}, which is not there"
         if heading:
             titles = re.findall(r"^#+ (.*)$", FENCE.sub("", file.read_text(encoding="utf-8")), re.MULTILINE)

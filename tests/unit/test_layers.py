@@ -196,8 +196,11 @@ def test_final_output():
         model = kind(2, 4).init()
         y, state = model(x, lengths=[5, 2, 3])
         assert_same(model.final_output(state), y[np.arange(3), [4, 1, 2]])
-    model = elman.Sequential(elman.LSTM(2, 4), elman.Dropout(0.5), elman.Linear(4, 2)).init()
-    assert_same(model.final_output(model(x).state), model(x).state[0].h)
+    model = elman.Sequential(elman.LSTM(2, 4), elman.Dropout(0.5)).init()
+    assert_same(model.final_output(model(x).state), model(x).y[:, -1])
+    above = elman.Sequential(elman.LSTM(2, 4), elman.Linear(4, 2)).init()
+    with pytest.raises(TypeError, match="has no state, so no final output"):
+        above.final_output(above(x).state)
 
 
 def test_residual_adds_what_went_in():

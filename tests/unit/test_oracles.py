@@ -10,7 +10,7 @@ import elman
 import zoo
 from elman import model as model_module
 from elman.kernels import reference
-from elman.layers import Dropout, Embedding, Layer, Linear, Recurrent
+from elman.layers import Dropout, Embedding, Layer, Linear, Recurrent, base
 from elman.params import Params
 from elman.trees import tree_map
 from laws.laws import FLOAT64_ONLY, LAWS
@@ -425,6 +425,22 @@ def half_precision_inside(patch):
         return project
 
     wrap(patch, "project", change)
+
+
+@fault("input_may_be_used_again", layers="rnn-tanh linear embedding gru-tokens")
+def input_kept_by_reference(patch):
+    class Uncopied(np.ndarray):
+        def copy(self, order="C"):
+            return self
+
+    def change(original):
+        def arrange(*args, **options):
+            x, form = original(*args, **options)
+            return x.view(Uncopied), form
+
+        return arrange
+
+    wrap(patch, "arrange", change, base)
 
 
 @fault("strides", layers="rnn-tanh linear")

@@ -207,7 +207,9 @@ def test_raise_stops_before_the_weights(how):
     run = training(loss=breaking(3, how))
     next(run), next(run)
     before = run.model.copy()
-    with pytest.raises(FloatingPointError, match=r"^train: step 3: .*; the weights were not changed\. Clip the"):
+    with pytest.raises(
+        FloatingPointError, match=r"^train: step 3: .*; this step did not change the weights\. Clip the"
+    ):
         next(run)
     assert run.step == 2
     assert_same(run.model.params, before.params)
@@ -383,7 +385,7 @@ def test_a_damaged_training_is_refused_and_changes_no_weights(tmp_path):
         model = language_model()
         before = model.copy()
         with pytest.raises(ValueError, match=r"damaged: its training cannot be read"):
-            elman.train(model, windows(), optimizer=optim.Adam(0.01), resume=path)
+            elman.train(model, windows(), optimizer=optim.Adam(0.01), clip_norm=1.0, resume=path)
         assert_same(model.params, before.params)
 
 
@@ -391,7 +393,7 @@ CHILD = """
 import sys
 sys.path[:0] = sys.argv[2:]
 from test_train import training
-run = training(n_epochs=None)
+run = training(n_epochs=None, n_steps=3000)
 for record in run:
     run.save(sys.argv[1])
     print(record.step, flush=True)
@@ -453,3 +455,75 @@ def test_evaluate_weighs_by_valid_steps_and_skips_empty_batches():
     nothing = elman.evaluate(model, batches[2:], loss=losses.mean_squared_error)
     assert math.isnan(nothing.loss)
     assert nothing.tokens == 0
+
+
+def test_resume_compares_what_decides_the_bits(tmp_path):
+    run = elman.train(language_model(), windows(), optimizer=optim.Adam(0.01), clip_norm=1.0, n_steps=2)
+    list(run)
+    run.save(tmp_path / "run.elman")
+    for change, name in (({"clip_norm": 5.0}, "clip"), ({"loss": losses.mean_squared_error}, "loss")):
+        options = {"optimizer": optim.Adam(np.float64(0.01)), "clip_norm": 1.0, "n_steps": 3, **change}
+        with pytest.raises(ValueError, match=f"was trained with {name} "):
+            elman.train(language_model(), windows(), **options, resume=tmp_path / "run.elman")
+    options = {"optimizer": optim.Adam(np.float64(0.01)), "clip_norm": 1.0, "n_steps": 3}
+    assert len(list(elman.train(language_model(), windows(), **options, resume=tmp_path / "run.elman"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"clip_norm": 0}, "train: clip_norm must be above 0, got 0"),
+        ({"clip_value": -1}, "train: clip_value must be above 0"),
+        ({"clip_each": "1"}, "train: clip_each must be a number, got str"),
+        ({"n_steps": 0}, "train: n_steps must be at least 1"),
+        ({"n_steps": 2.5}, "train: n_steps must be an int"),
+    ],
+)
+def test_options_are_checked_at_the_call(options, sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        elman.train(language_model(), windows(), **options)
+
+
+def test_a_gradient_too_large_to_square_is_not_finite():
+    model = elman.Linear(1, 1).init()
+    batch = (np.full((1, 1, 1), 1e25, np.float32), np.zeros((1, 1, 1), np.float32))
+    before = model.copy()
+    with pytest.raises(FloatingPointError, match="this step did not change the weights"):
+        next(elman.train(model, [batch], loss=lambda y, *_, **__: losses.Loss(1.0, np.ones_like(y))))
+    assert_same(model.params, before.params)
+
+
+def test_nan_in_the_targets_is_named():
+    model = elman.Linear(1, 1).init()
+    targets = np.zeros((2, 3, 1), np.float32)
+    targets[1, 2] = np.nan
+    run = elman.train(model, [(np.ones((2, 3, 1)), targets)], loss=losses.mean_squared_error)
+    with pytest.raises(ValueError, match=r"train: step 1: targets has a NaN or an infinity at \[1, 2, 0\]"):
+        next(run)
+    next(elman.train(model, [(np.ones((2, 3, 1)), targets, [3, 2])], loss=losses.mean_squared_error))
+
+
+def test_lists_and_single_sequences_are_counted_by_their_steps():
+    rng = np.random.default_rng(0)
+    rnn = elman.Sequential(elman.RNN(2, 3), elman.Linear(3, 4)).init()
+    rows = [rng.standard_normal((n, 2)) for n in (1, 9, 2)]
+    targets = [rng.integers(0, 4, n) for n in (1, 9, 2)]
+    assert next(elman.train(rnn.copy(), [(rows, targets)])).tokens == 12
+    assert next(elman.train(rnn.copy(), [(rows[1], targets[1])])).tokens == 9
+    together = elman.evaluate(rnn, [(rows, targets)])
+    apart = elman.evaluate(rnn, [([row], [target]) for row, target in zip(rows, targets, strict=True)])
+    assert together.tokens == apart.tokens == 12
+    assert together.loss == pytest.approx(apart.loss, rel=1e-6)
+
+
+def test_a_loss_of_the_last_step_is_averaged_over_rows():
+    rng = np.random.default_rng(0)
+    model = elman.Sequential(elman.RNN(2, 3), elman.Linear(3, 4)).init(dtype="float64")
+    loss = losses.at_last_step(losses.cross_entropy)
+    rows = [rng.standard_normal((n, 2)) for n in (20, 1, 2, 1)]
+    labels = rng.integers(0, 4, 4)
+    batches = [([rows[0]], labels[:1]), (rows[1:], labels[1:])]
+    mean = np.mean([loss(model([row]).y, [label]).value for row, label in zip(rows, labels, strict=True)])
+    assert elman.evaluate(model, batches, loss=loss).loss == pytest.approx(mean)
+    with pytest.raises(ValueError, match="at_last_step: needs y"):
+        loss(np.ones((2, 6, 3)), [1, 0, 2])

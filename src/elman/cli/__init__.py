@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from elman.cli import text
-from elman.cli.console import failures
+from elman.cli.console import fail, failures
 from elman.cli.diagnose import diagnose
 from elman.kernels import show_config
 from elman.model import load_all
@@ -51,6 +51,9 @@ def info(
             show_config()
             return
         loaded, about, _ = load_all(model)
+        for part in ("vocabulary", "training"):
+            if not isinstance(about.get(part, {}), dict):
+                fail(f"{model}: damaged: its {part} must be an object, got {about[part]!r:.40}")
         print(loaded)
         print(f"task: {about.get('task', 'none')}; written by elman {about.get('version')}")
         if "vocabulary" in about:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 err = Console(stderr=True, highlight=False)
 INTERRUPTED = 130  # the exit code that shells know
+NARROW = 100  # columns of a terminal, below which a bar would take the place of its numbers
 
 
 def fail(message: str) -> NoReturn:
@@ -27,6 +29,13 @@ def fail(message: str) -> NoReturn:
 def note(message: str) -> None:
     """Print a sentence that is not the result of the command."""
     err.print(_plain(message), soft_wrap=not err.is_terminal)
+
+
+def refuse_to_replace(out: Path, *inputs: Path) -> None:
+    """End with a sentence if a file to write is one of those to read."""
+    for path in inputs:
+        if out.resolve() == path.resolve() or (out.exists() and path.exists() and out.samefile(path)):
+            fail(f"{out} is the file to read, which would be lost; give --out another name")
 
 
 @contextmanager
@@ -73,7 +82,9 @@ class Interrupt:
 
 def progress_bar(*columns: str) -> Progress:
     """Return a bar that shows what is done, further fields (of the task, by name), and the time left."""
-    shown: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn()]
+    shown: list[ProgressColumn] = [TextColumn("{task.description}"), MofNCompleteColumn()]
+    if err.width >= NARROW or not columns:  # the numbers come first
+        shown.insert(1, BarColumn(bar_width=16))
     shown += [TextColumn(column) for column in columns]
     return Progress(*shown, TimeRemainingColumn(compact=True), TextColumn("left"), console=err, transient=True)
 

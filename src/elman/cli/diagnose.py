@@ -12,8 +12,8 @@ import numpy as np
 import typer
 
 from elman import plots, storage
-from elman.cli.console import err, fail, failures, note, progress_bar
-from elman.cli.text import Unknown
+from elman.cli.console import err, fail, failures, note, progress_bar, refuse_to_replace
+from elman.cli.text import Unknown, choose_unknown
 from elman.diagnose import gradient_flow
 from elman.model import Model, load_all
 from elman.sequences import Batch, TokenWindows
@@ -35,7 +35,10 @@ def diagnose(
     steps: Annotated[int, typer.Option(min=1, help="Steps to look back.")] = 100,
     rows: Annotated[int, typer.Option(min=1, help="Places of the text to measure at, side by side.")] = 8,
     encoding: Annotated[str, typer.Option(help="Encoding of the text.")] = "utf-8",
-    unknown: Annotated[Unknown, typer.Option(help="Characters that the model does not know.")] = Unknown.error,
+    unknown: Annotated[
+        Unknown | None,
+        typer.Option(help="Characters that the model does not know.  [default: unk if it has an unknown token]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Instead of a model: train RNN, LSTM and GRU on a long memory.")
@@ -58,8 +61,9 @@ def diagnose(
         if model is None or file is None:
             fail("name a model and a file: elman diagnose MODEL FILE; or see elman diagnose --compare")
         picture = _picture(out or Path("gradient-flow.png"))
+        refuse_to_replace(picture, model, file)
         with err.status("measuring"):
-            loaded, batch = _load(model, file, rows, steps, encoding, unknown.value)
+            loaded, batch = _load(model, file, rows, steps, encoding, unknown)
             flow = gradient_flow(loaded, batch)
         print(json.dumps(flow.as_dict(), allow_nan=False) if as_json else flow)
         plots.plot_gradient_flow(flow, picture)
@@ -75,7 +79,7 @@ def _picture(path: Path) -> Path:
     return path
 
 
-def _load(model: Path, file: Path, rows: int, steps: int, encoding: str, unknown: str) -> tuple[Model, Any]:
+def _load(model: Path, file: Path, rows: int, steps: int, encoding: str, unknown: Unknown | None) -> tuple[Model, Any]:
     """Return a model and a batch for it from a file."""
     loaded, about, _ = load_all(model)
     if file.suffix in (".npy", ".npz"):
@@ -83,7 +87,7 @@ def _load(model: Path, file: Path, rows: int, steps: int, encoding: str, unknown
     if about.get("task") != "language":
         fail(f"{model}: not a language model, so {file} must be numbers: .npy of x (B, T, F), or .npz of x, targets")
     lm = LanguageModel.load(model)
-    ids = lm.read(file, encoding, unknown=unknown)
+    ids = lm.read(file, encoding, unknown=choose_unknown(unknown, lm.vocabulary))
     if len(ids) < 2:
         fail(f"{file}: has {len(ids)} tokens that the model knows; it needs at least 2, to predict one")
     steps = min(steps, len(ids) - 1)
@@ -106,7 +110,21 @@ def _read_arrays(file: Path) -> Batch:
     return Batch(arrays["x"], arrays.get("targets"), arrays.get("lengths"))
 
 
+def _numbers(picture: Path) -> Path:
+    """Return where the numbers of a comparison go; what is there must be numbers of a comparison too."""
+    path = picture.with_suffix(".json")
+    if path.exists():
+        try:
+            earlier = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            earlier = None
+        if not isinstance(earlier, dict) or not {"task", "contenders"} <= earlier.keys():
+            fail(f"{path}, where the numbers would go, holds something else; give --out another name")
+    return path
+
+
 def _compare(picture: Path, steps_back: int, n_updates: int, seed: int, as_json: bool) -> None:
+    numbers = _numbers(picture)
     bar = progress_bar()
     bar.disable = not err.is_terminal
     with bar:
@@ -123,7 +141,6 @@ def _compare(picture: Path, steps_back: int, n_updates: int, seed: int, as_json:
         )
     text = json.dumps(comparison.as_dict(), allow_nan=False)
     print(text if as_json else comparison)
-    numbers = picture.with_suffix(".json")
     storage.write_bytes(numbers, text.encode())
     comparison.plot(picture)
     note(f"picture: {picture}, numbers: {numbers}")

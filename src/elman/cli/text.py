@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import sys
-import tempfile
-import time
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
-from rich.progress import Progress, TaskID
 
-from elman.cli.console import INTERRUPTED, Interrupt, err, fail, failures, note, progress_bar
+from elman import storage
+from elman.cli.console import fail, failures, note, progress_bar, refuse_to_replace
+from elman.cli.run import Run, show_perplexity
 from elman.params import Array
 from elman.sequences import TokenWindows
-from elman.tasks.language import LanguageModel, Recipe, digest, read_source, recipe_from_json, recipe_to_json
+from elman.tasks.language import MAX_STEPS, LanguageModel, Recipe, Score, digest, read_source, recipe_from_json
 from elman.tasks.vocabulary import Vocabulary
-from elman.train import Record, Training
 
 app = typer.Typer(help="Language models: train, generate, evaluate.", no_args_is_help=True)
-
-SAVE_EVERY_SECONDS = 60
-LOG_EVERY_SECONDS = 10  # where there is no terminal for a bar
-VALIDATIONS = 10  # in a run
-VALIDATION_TOKENS = 200_000  # at the most, each time
 
 
 class Level(str, Enum):
@@ -90,41 +83,31 @@ def train(
             fail("give only one of --steps, --epochs and --minutes")
         length = {"steps": steps, "epochs": epochs, "minutes": minutes}
         if resume is not None:
-            given = [p for p in context.params if str(context.get_parameter_source(p)).endswith("COMMANDLINE")]
-            changed = sorted(set(given) - {"file", "resume", "overwrite", *length})
-            if changed:
-                fail(f"--resume goes on as the run began; leave out {', '.join('--' + name for name in changed)}")
-            run = _resume(resume, file, length)
-        else:
-            if file is None:
-                fail("name the text to learn from: elman text train FILE")
-            if out.exists() and not overwrite:
-                fail(f"{out} exists; give --out another name, go on with it by --resume {out}, or add --overwrite")
-            source = read_source(file, level.value, encoding)
-            vocabulary = Vocabulary.learn(source, level.value, max_size=max_vocabulary)
-            lm = LanguageModel.build(
-                vocabulary,
-                cell=cell.value,
-                embedding_size=embedding,
-                hidden_size=hidden,
-                n_layers=layers,
-                dropout=dropout,
-                seed=seed,
-            )
-            ids = vocabulary.encode(source, unknown="unk" if vocabulary.unknown_id is not None else "error")
-            del source
-            recipe = Recipe(
-                batch_size=batch,
-                window_steps=window,
-                learning_rate=rate,
-                clip_norm=clip,
-                validation=validation,
-                seed=seed,
-            )
-            recipe = _with_length(recipe, lm, ids, length)
-            about = {"file": str(file.absolute()), "encoding": encoding, "digest": digest(ids), "history": []}
-            run = _Run(lm, ids, recipe, out, about, lm.training(ids, recipe))
-        run.start()
+            _refuse_changes(context, {"file", "resume", "overwrite", *length})
+            _resume(resume, file, length).start()
+            return
+        if file is None:
+            fail("name the text to learn from: elman text train FILE")
+        if level is Level.byte and max_vocabulary is not None:
+            fail("--level byte always has a vocabulary of 256; leave --max-vocabulary out")
+        _refuse_out(out, file, overwrite)
+        source = read_source(file, level.value, encoding)
+        vocabulary = Vocabulary.learn(source, level.value, max_size=max_vocabulary)
+        lm = LanguageModel.build(
+            vocabulary,
+            cell=cell.value,
+            embedding_size=embedding,
+            hidden_size=hidden,
+            n_layers=layers,
+            dropout=dropout,
+            seed=seed,
+        )
+        ids = vocabulary.encode(source, unknown=choose_unknown(None, vocabulary))
+        del source
+        recipe = Recipe(
+            batch_size=batch, window_steps=window, learning_rate=rate, clip_norm=clip, validation=validation, seed=seed
+        )
+        _begin(lm, ids, recipe, length, file, encoding, out).start()
 
 
 @app.command()
@@ -168,181 +151,98 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help="A text that it has not seen.")],
     rows: Annotated[int, typer.Option(min=1, help="Parts read side by side: 1 is exact, more are faster.")] = 1,
     encoding: Annotated[str, typer.Option(help="Encoding of the file.")] = "utf-8",
-    unknown: Annotated[Unknown, typer.Option(help="Characters that the model does not know.")] = Unknown.error,
+    unknown: Annotated[
+        Unknown | None,
+        typer.Option(help="Characters that the model does not know.  [default: unk if it has an unknown token]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how well a language model predicts a text, each token from all those before it."""
     with failures():
         lm = LanguageModel.load(model)
         source = read_source(file, lm.vocabulary.level, encoding)
-        ids = lm.vocabulary.encode(source, unknown=unknown.value, where=str(file))
-        n_characters = None
-        if lm.vocabulary.level == "word" and rows == 1:
-            n_characters = len(source) - lm.vocabulary.count_characters(ids[:1])
-        if lm.vocabulary.level == "char" and len(ids) < len(source):
-            note(f"left out {len(source) - len(ids):,} characters that the model does not know")
+        ids, lengths = lm.vocabulary.encode_lengths(
+            source, unknown=choose_unknown(unknown, lm.vocabulary), where=str(file)
+        )
+        _note_unknown(lm.vocabulary, source, ids)
         with progress_bar() as bar:
             score = lm.evaluate(
                 ids,
                 n_rows=rows,
-                n_characters=n_characters,
+                lengths=lengths,
                 progress=lambda batches: bar.track(batches, total=_n_batches(batches), description="evaluating"),
             )
-        if as_json:
-            print(json.dumps(score._asdict()))
-            return
-        token = "character" if lm.vocabulary.level == "char" else lm.vocabulary.level
-        print(f"perplexity      {score.perplexity:.4f} a {token}")
-        if lm.vocabulary.level != "char":
-            print(f"nats per {token}   {score.nats_per_token:.4f}")
-        print(f"nats per char   {score.nats_per_char:.4f}")
-        print(f"bits per char   {score.bits_per_char:.4f}")
-        print(f"measured on     {score.tokens:,} {token}s, {score.characters:,} characters")
-
-
-class _Run:
-    """A training as the command line does it: with progress, validation, saving, and an end by Ctrl-C."""
-
-    def __init__(
-        self, lm: LanguageModel, ids: Array, recipe: Recipe, out: Path, about: dict[str, Any], training: Training
-    ) -> None:
-        self.lm = lm
-        self.ids = ids
-        self.recipe = recipe
-        self.out = out
-        self.about = about  # of the run: where the text lies, and the validations so far
-        self.training = training
-        self.held_out = recipe.split(ids)[1][:VALIDATION_TOKENS]
-        self.validate_every = max(1, recipe.n_steps // VALIDATIONS)
-        self.saved_at = time.monotonic()
-        self.logged_at = 0.0
-
-    def start(self) -> None:
-        """Train to the end, or until interrupted."""
-        self._save()  # now, so that a place that cannot be written to is known before the work
-        part, windows = self.recipe.split(self.ids)[0], self.recipe.windows(self.ids)
-        err.print(
-            f"{self.lm.model.params.flat.size:,} parameters, vocabulary of {len(self.lm.vocabulary):,}; "
-            f"{len(part):,} tokens to train on, {len(self.held_out):,} held out; "
-            f"{self.recipe.n_steps:,} steps of {windows.x.shape[0]} x {windows.n_steps} tokens",
-            soft_wrap=not err.is_terminal,
-        )
-        with Interrupt() as interrupt, self._bar() as bar:
-            task = bar.add_task(
-                "training",
-                total=self.recipe.n_steps,
-                completed=self.training.step,
-                loss=math.nan,
-                val=self._last_validation(),
-                before=math.nan,
-                after=math.nan,
-                speed=0.0,
-            )
-            for record in self.training:
-                if record.step % self.validate_every == 0 or record.step == self.recipe.n_steps:
-                    self._validate(record.step)
-                self._show(bar, task, record)
-                if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS and record.step < self.recipe.n_steps:
-                    self._save_or_warn()
-                if interrupt.wished:
-                    break
-        if self.training.step >= self.recipe.n_steps:
-            self._finish()
+        if as_json:  # which knows neither infinity nor NaN
+            finite = {name: x if x is not None and math.isfinite(x) else None for name, x in score._asdict().items()}
+            print(json.dumps(finite, allow_nan=False))
         else:
-            self._stop()
+            _print_score(score, lm.vocabulary.level)
 
-    def _bar(self) -> Progress:
-        return progress_bar(
-            "loss {task.fields[loss]:.3f}",
-            "val {task.fields[val]}",
-            "grad {task.fields[before]:.2f}→{task.fields[after]:.2f}",
-            "{task.fields[speed]:,.0f} tok/s",
-        )
 
-    def _show(self, bar: Progress, task: TaskID, record: Record) -> None:
-        seen = bar.tasks[0].fields
-        loss = record.loss if math.isnan(seen["loss"]) else 0.9 * seen["loss"] + 0.1 * record.loss
-        speed = record.tokens_per_second if not seen["speed"] else 0.9 * seen["speed"] + 0.1 * record.tokens_per_second
-        val = self._last_validation()
-        bar.update(
-            task, completed=record.step, loss=loss, val=val, before=record.norm, after=record.clipped_norm, speed=speed
-        )
-        if not err.is_terminal and time.monotonic() - self.logged_at > LOG_EVERY_SECONDS:
-            self.logged_at = time.monotonic()
-            left = (self.recipe.n_steps - record.step) * self.training.seconds / record.step
-            note(
-                f"step {record.step:,}/{self.recipe.n_steps:,}  loss {loss:.3f}  val {val}  "
-                f"grad {record.norm:.2f}→{record.clipped_norm:.2f}  {speed:,.0f} tok/s  {_clock(left)} left"
-            )
+def _print_score(score: Score, level: str) -> None:
+    token = "character" if level == "char" else level
+    print(f"perplexity      {show_perplexity(score.nats_per_token)} a {token}")
+    if level != "char":
+        print(f"nats per {token}   {score.nats_per_token:.4f}")
+    print(f"nats per char   {score.nats_per_char:.4f}")
+    print(f"bits per char   {score.bits_per_char:.4f}")
+    print(f"measured on     {score.tokens:,} {token}s, {score.characters:,} characters")
 
-    def _validate(self, step: int) -> None:
-        if len(self.held_out) >= 2:
-            nats = self.lm.evaluate(self.held_out, n_rows=max(1, min(64, len(self.held_out) // 64))).nats_per_token
-            self.about["history"].append([step, nats])
 
-    def _last_validation(self) -> str:
-        return f"{self.about['history'][-1][1]:.3f}" if self.about["history"] else "-"
+def choose_unknown(unknown: Unknown | None, vocabulary: Vocabulary) -> str:
+    """Return what --unknown says, or, without it, "unk" where the vocabulary has an unknown token, else "error"."""
+    if unknown is not None:
+        return unknown.value
+    return "error" if vocabulary.unknown_id is None else "unk"
 
-    def _save(self) -> None:
-        self.lm.save_training(self.out, self.training, about={"run": self._run_json()})
-        self.saved_at = time.monotonic()
 
-    def _run_json(self) -> dict[str, Any]:
-        return {**self.about, "recipe": recipe_to_json(self.recipe)}
-
-    def _save_or_warn(self) -> None:
-        try:
-            self._save()
-        except OSError as error:
-            self.saved_at = time.monotonic()
-            note(f"{error.strerror}; training goes on and tries again in {SAVE_EVERY_SECONDS} seconds")
-
-    def _stop(self) -> None:
-        self._or_elsewhere(self._save)
+def _note_unknown(vocabulary: Vocabulary, source: str | bytes, ids: Array) -> None:
+    """Say how much of a text the model does not know, and what that means for the numbers."""
+    if vocabulary.level == "char" and len(ids) < len(source):
+        note(f"left out {len(source) - len(ids):,} characters that the model does not know")
+    hidden = 0 if vocabulary.unknown_id is None else int(np.count_nonzero(ids == vocabulary.unknown_id))
+    if hidden:
         note(
-            f"Stopped after step {self.training.step:,} of {self.recipe.n_steps:,}; everything is saved.\n"
-            f"Go on with:  elman text train --resume {self.out}"
-        )
-        raise typer.Exit(INTERRUPTED)
-
-    def _finish(self) -> None:
-        # The finished model carries neither the moments of the optimiser nor the place of the text.
-        run = {"recipe": recipe_to_json(self.recipe), "history": self.about["history"]}
-        self._or_elsewhere(lambda: self.lm.save(self.out, about={"run": run}))
-        note(f"Trained {self.recipe.n_steps:,} steps in {_clock(self.training.seconds)}.")
-        if self.about["history"]:
-            history = self.about["history"]
-            nats = history[-1][1]
-            unit = "char" if self.lm.vocabulary.level == "char" else self.lm.vocabulary.level
-            note(
-                f"Held-out text: {nats:.4f} nats a {unit} ({nats / math.log(2):.3f} bits), "
-                f"perplexity {math.exp(min(nats, 700)):.3f}."
-            )
-            best = min(history, key=lambda entry: entry[1])
-            if best[1] < nats - 0.02:
-                note(f"It was {best[1]:.4f} at step {best[0]:,}: the model overfits; fewer --steps or --dropout help.")
-        note(
-            f"Wrote {self.out} ({self.out.stat().st_size / 1e6:.1f} MB).\n"
-            f'Try:  elman text generate {self.out} --prompt "..."'
+            f"{hidden:,} of {len(ids):,} tokens are unknown to the model: each counts with the probability of the "
+            "unknown token, which hides its spelling, so the numbers are lower than those of a model that spells all"
         )
 
-    def _or_elsewhere(self, save: Any) -> None:
-        """Save, or, where that is impossible, save to the folder for temporary files, rather than lose the work."""
-        try:
-            save()
-        except OSError as error:
-            wanted, self.out = self.out, Path(tempfile.gettempdir()) / f"{os.getpid()}-{self.out.name}"
-            save()
-            note(f"{error.strerror}; so the model went to {self.out} instead of {wanted}")
+
+def _refuse_changes(context: typer.Context, allowed: set[str]) -> None:
+    """End with a sentence if options are given that a run which goes on cannot change."""
+    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    changed = sorted(set(given) - allowed)
+    if changed:
+        names = ", ".join("--" + name.replace("_", "-") for name in changed)
+        fail(f"--resume goes on as the run began; leave out {names}")
 
 
-def _resume(path: Path, file: Path | None, length: dict[str, Any]) -> _Run:
+def _refuse_out(out: Path, file: Path, overwrite: bool) -> None:
+    """End with a sentence if to write the model would destroy the text, or anything else that is no model."""
+    refuse_to_replace(out, file)
+    if not out.exists():
+        return
+    if not overwrite:
+        fail(f"{out} exists; give --out another name, go on with it by --resume {out}, or add --overwrite")
+    try:
+        storage.read(out)
+    except ValueError:
+        fail(f"{out} is not an .elman file; give --out another name")
+
+
+def _begin(
+    lm: LanguageModel, ids: Array, recipe: Recipe, length: dict[str, Any], file: Path, encoding: str, out: Path
+) -> Run:
+    """Return a new run of a model on a text."""
+    recipe = _with_length(recipe, lm, ids, length)
+    about = {"file": str(file.absolute()), "encoding": encoding, "digest": digest(ids), "history": []}
+    return Run(lm, ids, recipe, out, about, lm.training(ids, recipe))
+
+
+def _resume(path: Path, file: Path | None, length: dict[str, Any]) -> Run:
     """Return the run that a file of a stopped run goes on with, or, from a finished model with a length, a new run."""
     lm, about = LanguageModel.load_all(path)
-    run = about.get("run")
-    if not isinstance(run, dict) or not isinstance(run.get("history"), list):
-        fail(f"{path}: does not say how it was trained; it was not written by elman text train")
-    recipe = recipe_from_json(run.get("recipe"))
+    run, recipe = _read_run(path, about)
     finished = "training" not in about
     wants_length = any(value is not None for value in length.values())
     if finished and not (wants_length and file):
@@ -352,44 +252,67 @@ def _resume(path: Path, file: Path | None, length: dict[str, Any]) -> _Run:
         )
     if wants_length and not finished:
         fail(
-            f"{path} is at step {about['training'].get('step')} of {recipe.n_steps:,}, over which its learning rate "
+            f"{path} is at step {about['training']['step']:,} of {recipe.n_steps:,}, over which its learning rate "
             "falls; leave --steps, --epochs and --minutes out"
         )
     file = file or Path(str(run.get("file")))
-    encoding = str(run.get("encoding", "utf-8"))
+    encoding = "utf-8" if lm.vocabulary.level == "byte" else str(run.get("encoding", "utf-8"))
+    refuse_to_replace(path, file)
     if not file.exists():
         fail(f"{file}: the text is not there any more; say where it is: elman text train FILE --resume {path}")
-    ids = lm.read(file, encoding, unknown="unk" if lm.vocabulary.unknown_id is not None else "error")
+    ids = lm.read(file, encoding, unknown=choose_unknown(None, lm.vocabulary))
     if finished:
-        recipe = _with_length(recipe, lm, ids, length)
-        about = {"file": str(file.absolute()), "encoding": encoding, "digest": digest(ids), "history": []}
-        return _Run(lm, ids, recipe, path, about, lm.training(ids, recipe))
+        return _begin(lm, ids, recipe, length, file, encoding, path)
     if digest(ids) != run.get("digest"):
         fail(f"{file}: not the text that the run began with, so it cannot go on as it began")
-    return _Run(lm, ids, recipe, path, run, lm.training(ids, recipe, resume=path))
+    return Run(lm, ids, recipe, path, run, lm.training(ids, recipe, resume=path))
+
+
+def _read_run(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], Recipe]:
+    """Return what a file says about its run, after checks of all that is used of it, and the recipe."""
+    run = about.get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("history"), list):
+        fail(f"{path}: does not say how it was trained; it was not written by elman text train")
+    for entry in run["history"]:
+        if not isinstance(entry, list) or len(entry) != 3 or not all(type(value) in (int, float) for value in entry):
+            fail(f"{path}: damaged: a validation must be [step, nats, loss], got {entry!r}")
+    try:
+        recipe = recipe_from_json(run.get("recipe"))
+    except ValueError as error:
+        fail(f"{path}: {error}")
+    if "training" in about:
+        training = about["training"]
+        step = training.get("step") if isinstance(training, dict) else None
+        if type(step) is not int or not 0 <= step <= recipe.n_steps:
+            fail(f"{path}: damaged: its training must be at a step of 0 to {recipe.n_steps:,}, got {step!r}")
+        if type(training.get("seconds")) not in (int, float) or not 0 <= training["seconds"] < math.inf:
+            fail(f"{path}: damaged: its training must say its seconds, got {training.get('seconds')!r}")
+    return run, recipe
 
 
 def _with_length(recipe: Recipe, lm: LanguageModel, ids: Array, length: dict[str, Any]) -> Recipe:
     """Return the recipe with the number of steps that --steps, --epochs or --minutes ask for."""
     steps, epochs, minutes = length["steps"], length["epochs"], length["minutes"]
     if epochs is not None:
-        if not epochs > 0:
-            fail(f"--epochs must be above 0, got {epochs}")
-        steps = max(1, round(epochs * recipe.windows(ids).n_windows))
+        if not 0 < epochs < math.inf:
+            fail(f"--epochs must be above 0 and finite, got {epochs}")
+        steps = _whole(epochs * recipe.windows(ids).n_windows, f"--epochs {epochs:g}")
     if minutes is not None:
         if not 0 < minutes < math.inf:
-            fail(f"--minutes must be above 0, got {minutes}")
+            fail(f"--minutes must be above 0 and finite, got {minutes}")
         note("timing a few steps ...")
         trial = LanguageModel(lm.model.copy(), lm.vocabulary)
         seconds = [record.seconds for record in trial.training(ids, replace(recipe, n_steps=6))][1:]
-        steps = max(1, int(minutes * 60 * 0.95 / statistics.median(seconds)))
+        steps = _whole(minutes * 60 * 0.95 / statistics.median(seconds), f"--minutes {minutes:g}")
     return recipe if steps is None else replace(recipe, n_steps=steps)
+
+
+def _whole(steps: float, option: str) -> int:
+    """Return a number of steps, at least 1."""
+    if not steps <= MAX_STEPS:
+        fail(f"{option} makes {steps:.4g} steps; at most {MAX_STEPS:,} can be done")
+    return max(1, round(steps))
 
 
 def _n_batches(batches: Any) -> int | None:
     return batches.n_batches if isinstance(batches, TokenWindows) else None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

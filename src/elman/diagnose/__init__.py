@@ -4,7 +4,7 @@ Backpropagation through time holds d(loss)/d(h_t) for every step anyway. Here it
 type of the model: how fast it fades or grows, which gates and units are stuck, and what to do about it.
 """
 
-from elman.diagnose.flow import at_last_step, gradient_flow, state_jacobian
+from elman.diagnose.flow import gradient_flow, state_jacobian
 from elman.diagnose.nonfinite import locate_nonfinite
 from elman.diagnose.results import EXPLODED, SURVIVES, VANISHED, GradientFlow, LayerFlow, Saturation
 
@@ -15,7 +15,6 @@ __all__ = [
     "GradientFlow",
     "LayerFlow",
     "Saturation",
-    "at_last_step",
     "gradient_flow",
     "locate_nonfinite",
     "state_jacobian",

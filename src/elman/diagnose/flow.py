@@ -76,22 +76,6 @@ def gradient_flow(
         return GradientFlow(tuple(_measure(place, lengths) for place in places), value, len(lengths))
 
 
-def at_last_step(loss: Callable[..., Loss]) -> Callable[..., Loss]:
-    """Return a loss that looks at each row's last valid step only: y (B, T, V) and one target a row, (B,) or (B, F)."""
-
-    def last(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
-        B, T = y.shape[:2]
-        ends = np.full(B, T) if lengths is None else np.asarray(lengths)
-        rows = np.flatnonzero(ends > 0)
-        place = (rows, ends[rows] - 1)
-        value, d_last = loss(y[place], np.asarray(targets)[rows])
-        d_y = np.zeros_like(y)
-        d_y[place] = d_last
-        return Loss(value, d_y)
-
-    return last
-
-
 def state_jacobian(model: Model, x: Any, state: Any = None) -> Array:
     """Return the exact Jacobian d(state after the last step) / d(state before the first) of one sequence, (S, S).
 
@@ -146,14 +130,13 @@ def _loss(y: Array, targets: Any, lengths: Any, loss: Callable[..., Loss] | None
     if loss is not None:
         return loss(y, targets, lengths=lengths)
     if targets is None:
-        return at_last_step(lambda last, _: Loss(float(last.sum()), np.ones_like(last)))(
-            y, np.zeros(len(y)), lengths=lengths
-        )
+        of_sum = losses.at_last_step(lambda last, _: Loss(float(last.sum()), np.ones_like(last)))
+        return of_sum(y, np.zeros(len(y)), lengths=lengths)
     targets = np.asarray(targets)
     ids = targets.dtype.kind in "ui"
     loss = losses.cross_entropy if ids else losses.mean_squared_error
     if targets.ndim == (1 if ids else y.ndim - 1):
-        loss = at_last_step(loss)
+        loss = losses.at_last_step(loss)
     return loss(y, targets, lengths=lengths)
 
 

@@ -89,21 +89,21 @@ class Layer(abc.ABC):
         """Features of an output step; None gives as many as the input has."""
 
     def shapes(self) -> Shapes:
-        """Return the names and shapes of the parameters."""
-        return {}
+        """Return the names and shapes of the parameters: those of the layers inside, unless there are own ones."""
+        return {name: layer.shapes() for name, layer in self.children().items()}
 
     def fill(self, params: Params, rng: np.random.Generator) -> None:
         """Draw initial values into the parameters."""
-        del params, rng
+        for name, layer in self.children().items():
+            layer.fill(params.child(name), rng)
 
     def children(self) -> dict[str, Layer]:
         """Return the layers inside this one, by the names of their parameters."""
         return {}
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
-        """Return the state of zeros for a batch, each array (B, H)."""
-        del batch_size, dtype
-        return ()
+        """Return the state of zeros for a batch, each array (B, H); a tuple with one state for each layer inside."""
+        return tuple(layer.zero_state(batch_size, dtype) for layer in self.children().values())
 
     def final_output(self, state: Any) -> Array:
         """Return the output at each row's last valid step (B, D*H): of a bidirectional layer both directions' last.
@@ -208,6 +208,8 @@ class Layer(abc.ABC):
         checks.generator(repr(self), rng)
         tokens, size = self.takes_tokens, self.in_size
         x, form = arrange(repr(self), x, lengths, tokens=tokens, size=size, dtype=params.dtype)
+        if keep:
+            x = x.copy()  # whatever happens to the caller's array before the backward pass
         context = Context(form.lengths, form.valid, rng, keep)
         y, state, tape = self._forward(params, x, state, context)
         y = y.copy() if y is x else y  # never the caller's own array

@@ -59,20 +59,13 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:  # noqa: D102
         return {str(k): layer for k, layer in enumerate(self.layers)}
 
-    def shapes(self) -> Shapes:  # noqa: D102
-        return {name: layer.shapes() for name, layer in self.children().items()}
-
-    def fill(self, params: Params, rng: np.random.Generator) -> None:  # noqa: D102
-        for name, layer in self.children().items():
-            layer.fill(params.child(name), rng)
-
-    def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:  # noqa: D102
-        return tuple(layer.zero_state(batch_size, dtype) for layer in self.layers)
-
     def final_output(self, state: Any) -> Array:
-        """Return the last valid output of the topmost layer that has a state, (B, D*H)."""
+        """Return the output of the last layer at each row's last valid step, (B, D*H).
+
+        Raises TypeError where the last layer (Dropout aside) keeps no state, for then its output is not in the state.
+        """
         for layer, layer_state in zip(reversed(self.layers), reversed(state), strict=True):
-            if layer_state != ():
+            if not isinstance(layer, Dropout):
                 return layer.final_output(layer_state)
         return super().final_output(state)
 
@@ -135,16 +128,6 @@ class Bidirectional(Layer):
 
     def children(self) -> dict[str, Layer]:  # noqa: D102
         return {"forward": self.layer, "reverse": dataclasses.replace(self.layer, reverse=True)}
-
-    def shapes(self) -> Shapes:  # noqa: D102
-        return {name: layer.shapes() for name, layer in self.children().items()}
-
-    def fill(self, params: Params, rng: np.random.Generator) -> None:  # noqa: D102
-        for name, layer in self.children().items():
-            layer.fill(params.child(name), rng)
-
-    def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:  # noqa: D102
-        return tuple(layer.zero_state(batch_size, dtype) for layer in self.children().values())
 
     def final_output(self, state: Any) -> Array:  # noqa: D102
         return np.concatenate([end.h for end in state], axis=1)
@@ -268,8 +251,7 @@ def stack(
             layers.append(Dropout(dropout, locked=locked))
         layer: Layer = cell(size, hidden_size)
         if bidirectional:
-            assert isinstance(layer, Recurrent)
-            layer = Bidirectional(layer)
+            layer = Bidirectional(layer)  # type: ignore[arg-type]  # it refuses what is not recurrent
         if residual and layer.in_size == layer.out_size and not layer.takes_tokens:
             layer = Residual(layer)
         layers.append(layer)

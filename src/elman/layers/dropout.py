@@ -29,7 +29,8 @@ class Dropout(Layer):
     locked: bool = False
 
     def __post_init__(self) -> None:
-        checks.in_range("Dropout", "p", self.p, 0, np.nextafter(1, 0))
+        checks.in_range("Dropout", "p", self.p, 0, 1, open_high=True)
+        checks.flags("Dropout", locked=self.locked)
 
     @property
     def in_size(self) -> None:  # noqa: D102

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from elman import kernels
+from elman import checks, kernels
 from elman.kernels.spec import GRUState, KernelBackward, KernelForward, Steps, Weights
 from elman.layers.recurrent import Recurrent
 from elman.params import Array, Params
@@ -40,6 +40,11 @@ class GRU(Recurrent):
 
     gate_names = ("r", "z", "n")
     state_type = GRUState
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.flags("GRU", reset_after=self.reset_after)
+        checks.no_bias_to_set("GRU", self.bias, update_bias=(self.update_bias, 0.0))
 
     def fill(self, params: Params, rng: np.random.Generator) -> None:
         """Draw weights as every recurrent layer does, and set the bias of the update gate."""

@@ -36,6 +36,7 @@ class Linear(Layer):
 
     def __post_init__(self) -> None:
         checks.positive("Linear", input_size=self.input_size, output_size=self.output_size)
+        checks.flags("Linear", bias=self.bias)
         checks.one_of("Linear", "activation", self.activation, [None, *ACTIVATIONS])
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from elman import kernels
+from elman import checks, kernels
 from elman.kernels.spec import KernelBackward, KernelForward, LSTMState, Steps, Weights
 from elman.layers.recurrent import Recurrent
 from elman.params import Array, Params
@@ -40,6 +40,10 @@ class LSTM(Recurrent):
 
     gate_names = ("i", "f", "g", "o")
     state_type = LSTMState
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.no_bias_to_set("LSTM", self.bias, forget_bias=(self.forget_bias, 1.0), input_bias=(self.input_bias, 0.0))
 
     def fill(self, params: Params, rng: np.random.Generator) -> None:
         """Draw weights as every recurrent layer does, and set the biases of the input and the forget gate."""

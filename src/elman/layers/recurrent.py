@@ -45,6 +45,13 @@ class Recurrent(Layer):
     def __post_init__(self) -> None:
         name = type(self).__name__
         checks.positive(name, input_size=self.input_size, hidden_size=self.hidden_size)
+        checks.flags(
+            name,
+            bias=self.bias,
+            reverse=self.reverse,
+            learned_initial_state=self.learned_initial_state,
+            token_input=self.token_input,
+        )
         checks.one_of(name, "padded_output", self.padded_output, ["zero", "hold"])
 
     @property

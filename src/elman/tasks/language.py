@@ -22,6 +22,7 @@ from elman.tasks.text import read_bytes, read_text
 from elman.tasks.vocabulary import Vocabulary
 from elman.train import Training, evaluate, train
 
+MAX_STEPS = 10**9  # of a training
 CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
@@ -40,7 +41,13 @@ class Recipe:
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("n_steps", "batch_size", "window_steps")}
         checks.positive("Recipe", **sizes)
+        if self.n_steps > MAX_STEPS:
+            raise ValueError(f"Recipe: n_steps must be at most {MAX_STEPS:,}, got {self.n_steps:,}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise ValueError(f"Recipe: seed must be an int of at least 0, got {self.seed!r}")
         checks.in_range("Recipe", "learning_rate", self.learning_rate, 0, open_low=True)
+        if not math.isfinite(self.learning_rate):
+            raise ValueError(f"Recipe: learning_rate must be finite, got {self.learning_rate}")
         checks.in_range("Recipe", "clip_norm", self.clip_norm, 0, open_low=True)
         checks.in_range("Recipe", "validation", self.validation, 0, 0.9)
 
@@ -60,14 +67,17 @@ class Recipe:
 
 
 class Score(NamedTuple):
-    """How well a model predicts a text, each token from all those before it."""
+    """How well a model predicts a text, each token from all those before it.
+
+    An unknown token counts with the probability of the unknown token: what it hides is not predicted.
+    """
 
     nats_per_token: float
-    nats_per_char: float
-    bits_per_char: float
+    nats_per_char: float  # nan where the number of characters is not known, or 0
+    bits_per_char: float  # the same
     perplexity: float  # exp(nats per token)
     tokens: int  # predicted, that is, all but the first
-    characters: int  # in them
+    characters: int | None  # in them; None where unknown words hide how many
 
 
 class LanguageModel:
@@ -157,7 +167,7 @@ class LanguageModel:
         ids: Array,
         *,
         n_rows: int = 1,
-        n_characters: int | None = None,
+        lengths: Array | None = None,
         progress: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> Score:
         """Return how well the model predicts a text (N,), its state carried over from the first token to the last.
@@ -167,18 +177,24 @@ class LanguageModel:
         ids : (N,) at least 2 tokens
         n_rows : 1 is exact; more read parts of the text side by side, faster, but each part starts without memory, and
             up to n_rows - 1 tokens at the end are left out
-        n_characters : of the predicted tokens, where unknown words hide how many there are
+        lengths : (N,) characters of each token, from `Vocabulary.encode_lengths`. Without them, unknown words hide how
+            many there are, and what is per character is nan
         progress : wraps the batches, to show progress
         """
         if len(ids) < 2:
             raise ValueError(f"evaluate: the text has {len(ids)} tokens; it needs at least 2, to predict one")
+        if lengths is not None and np.shape(lengths) != np.shape(ids):
+            raise ValueError(f"evaluate: lengths must be ({len(ids)},), one a token, got {np.shape(lengths)}")
         n_rows = min(n_rows, len(ids) - 1)
         windows = TokenWindows(ids, n_rows, 256, n_epochs=1, keep_last=True)
         nats, tokens = evaluate(self.model, progress(windows))
-        if n_characters is None:
-            n_characters = self.vocabulary.count_characters(windows.targets)
-        per_char = nats * tokens / max(n_characters, 1)
-        return Score(nats, per_char, per_char / math.log(2), math.exp(min(nats, 700)), tokens, n_characters)
+        if lengths is None:
+            characters = self.vocabulary.count_characters(windows.targets)
+        else:  # cut as the ids were
+            characters = int(TokenWindows(lengths, n_rows, 256, keep_last=True).targets.sum(dtype=np.int64))
+        per_char = nats * tokens / characters if characters else math.nan
+        perplexity = math.inf if nats > 709 else math.exp(nats)
+        return Score(nats, per_char, per_char / math.log(2), perplexity, tokens, characters)
 
     # -------------------------------------------------------------------------------------------------- generation
 
@@ -209,11 +225,13 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            at once, for options out of range and unknown characters
+            at once, for options out of range, unknown characters, and a model that knows no token but the unknown one
         """
         check_options(temperature, top_k, top_p)
         if n_tokens < 0 or stop == "":
             raise ValueError("generate: n_tokens must be at least 0, and stop a text of at least one character")
+        if self.vocabulary.unknown_id is not None and len(self.vocabulary) == 1:
+            raise ValueError("generate: the model knows no token but the unknown one, which is never written")
         ids = self.vocabulary.encode(prompt, unknown=unknown, where="prompt").tolist()
         rng = np.random.default_rng(seed)
         options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
@@ -224,11 +242,10 @@ class LanguageModel:
         self, ids: list[int], n_tokens: int, rng: np.random.Generator, options: dict[str, Any]
     ) -> Iterator[int]:
         if not ids and n_tokens:
-            newline = self.vocabulary.encode("\n", unknown="skip").tolist()
-            if newline and self.vocabulary.counts[newline[0]]:
-                ids = newline
-            else:
-                ids = [draw(np.array(self.vocabulary.counts, np.float64), rng)]
+            frequencies = self._frequencies()
+            ids = self.vocabulary.encode("\n", unknown="skip").tolist()
+            if not ids or not frequencies[ids[0]]:
+                ids = [draw(frequencies if frequencies.any() else self._can_be_written(), rng)]
                 n_tokens -= 1
                 yield ids[0]
         hidden = self.vocabulary.unknown_id  # never written
@@ -236,10 +253,21 @@ class LanguageModel:
         for _ in range(n_tokens):
             y, state = self.model(np.array([ids]), state)
             logits = y[0, -1].astype(np.float64)
-            if hidden is not None and len(logits) > 1:
+            if hidden is not None:
                 logits[hidden] = -np.inf
             ids = [draw(probabilities(logits, **options), rng)]
             yield ids[0]
+
+    def _can_be_written(self) -> Array:
+        """Return 1 for each token but the unknown one, (V,)."""
+        ones = np.ones(len(self.vocabulary))
+        if self.vocabulary.unknown_id is not None:
+            ones[self.vocabulary.unknown_id] = 0
+        return ones
+
+    def _frequencies(self) -> Array:
+        """Return how often each token was in the text, (V,), 0 for the unknown one."""
+        return self._can_be_written() * np.array(self.vocabulary.counts, np.float64)
 
     # ------------------------------------------------------------------------------------------------------- files
 
@@ -274,7 +302,9 @@ class LanguageModel:
 
 
 def read_source(path: str | os.PathLike[str], level: str, encoding: str = "utf-8") -> str | bytes:
-    """Return the text of a file, or for level "byte" its bytes as they are."""
+    """Return the text of a file, or for level "byte" its bytes as they are; ValueError for bytes in an encoding."""
+    if level == "byte" and encoding.lower() not in ("utf-8", "utf8"):
+        raise ValueError(f"{path}: bytes are read as they are, in no encoding; leave --encoding {encoding} out")
     return read_bytes(path) if level == "byte" else read_text(path, encoding)
 
 

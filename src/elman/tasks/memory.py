@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from elman import checks, losses, plots
-from elman.diagnose import LayerFlow, at_last_step, gradient_flow
+from elman.diagnose import LayerFlow, gradient_flow
 from elman.diagnose.results import as_json
 from elman.diagnose.words import table
 from elman.layers import GRU, LSTM, RNN, Layer, Linear, Recurrent, Sequential
@@ -21,7 +21,7 @@ from elman.params import Array, count
 from elman.sequences import Batch, Batches
 from elman.train import Record, train
 
-loss = at_last_step(losses.cross_entropy)  # of y (B, T+1, K) and the first symbols (B,)
+loss = losses.at_last_step(losses.cross_entropy)  # of y (B, T+1, K) and the first symbols (B,)
 
 # Wraps a training, given a label for it, to show progress.
 Track: TypeAlias = Callable[[Iterable[Record], str], Iterable[Record]]
@@ -262,7 +262,7 @@ def tame(
 
 def _compete(name: str, model: Model, task: FirstSymbol, n_updates: int, track: Track) -> Contender:
     before = _flow(model, task)
-    records, _ = _learn(model, task, n_updates, Adam(0.01), 1.0, track, name)
+    records = _learn(model, task, n_updates, Adam(0.01), 1.0, track, name)[0] if n_updates else []
     after = _flow(model, task) if n_updates else None
     right = accuracy(model, task.held_out(500))
     return Contender(name, model.params.flat.size, before, after, right, _column(records, "loss"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from elman import checks
@@ -49,6 +51,8 @@ def probabilities(
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueError for options out of range."""
     checks.in_range("generate", "temperature", temperature, 0)
+    if not math.isfinite(temperature):
+        raise ValueError(f"generate: temperature must be finite, got {temperature}; top_k and top_p bound the choice")
     if top_k is not None:
         checks.positive("generate", top_k=top_k)
     if top_p is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Tried in this order when a file is not in the encoding that was named. Every file decodes as latin-1: it comes last.
 OTHERS = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1251", "cp1252", "latin-1")
+PROBE_BYTES = 1 << 20  # that an encoding has to decode before the whole is tried
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -34,12 +35,10 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8", *, keep_new
     Raises
     ------
     ValueError
-        if the file is empty, or not in this encoding; the sentence names the first bad byte and an encoding that fits
+        if the file is empty, or not in this encoding; the sentence names the first bad byte and an encoding that fits.
+        If the encoding is none, or none of text, such as hex
     """
-    try:
-        codec = codecs.lookup(encoding)
-    except LookupError:
-        raise ValueError(f"encoding {encoding!r} is not known to Python; try utf-8, gb18030, big5, latin-1") from None
+    codec = _text_codec(encoding)
     data = read_bytes(path)
     try:
         text = codec.decode(data)[0]
@@ -65,11 +64,29 @@ def fitting_encodings(data: bytes) -> list[str]:
         candidates.insert(0, "utf-16")
     elif b"\0" in data[:1000]:
         return []
-    fitting = []
-    for name in candidates:
-        try:
-            data.decode(name)
-        except UnicodeError:
-            continue
-        fitting.append(name)
-    return fitting
+    return [name for name in candidates if _decodes(data, name)]
+
+
+def _text_codec(encoding: str) -> codecs.CodecInfo:
+    try:
+        codec = codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError(f"encoding {encoding!r} is not known to Python; try utf-8, gb18030, big5, latin-1") from None
+    try:
+        "a".encode(encoding)
+    except LookupError:
+        raise ValueError(f"encoding {encoding!r} is not one of text; try utf-8, gb18030, big5, latin-1") from None
+    except UnicodeError:  # one of text that has no a
+        pass
+    return codec
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    """Say whether all of the data decodes: first the beginning, whose end may cut a character, then the whole."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(data[:PROBE_BYTES], final=len(data) <= PROBE_BYTES)
+        if len(data) > PROBE_BYTES:
+            data.decode(encoding)
+    except UnicodeError:
+        return False
+    return True

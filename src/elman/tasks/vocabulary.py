@@ -18,6 +18,7 @@ UNKNOWN = "\ufffd"  # the token that stands for every token that has none of its
 LEVELS = ("char", "byte", "word")
 # A word with the blank before it, a mark with the blank before it, or a blank: joined, the tokens are the text again.
 WORDS = re.compile(r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\s")
+MAX_COUNT = 1 << 53  # up to it, double counts exactly
 CHUNK = 1 << 16  # characters at a time, so that what is in between stays small
 
 
@@ -28,7 +29,7 @@ class Vocabulary:
     Parameters
     ----------
     level : "char", "byte" or "word"
-    tokens : the texts of the tokens; for bytes there are always 256, and this is empty
+    tokens : the texts of the tokens, for words with the unknown one; for bytes there are always 256, and this is empty
     counts : how often each occurs in the text that the vocabulary was made from
     """
 
@@ -42,7 +43,15 @@ class Vocabulary:
         if len(set(self.tokens)) != len(self.tokens):
             raise ValueError("Vocabulary: tokens must differ from each other")
         if len(self.counts) != len(self):
-            raise ValueError(f"Vocabulary: counts must be {len(self)}, got {len(self.counts)}")
+            raise ValueError(f"Vocabulary: counts must be {len(self)}, one a token, got {len(self.counts)}")
+        if not all(0 <= n <= MAX_COUNT for n in self.counts):
+            raise ValueError(
+                f"Vocabulary: counts must be 0 to {MAX_COUNT:,}, got {min(self.counts)}, {max(self.counts)}"
+            )
+        if self.level == "byte" and self.tokens:
+            raise ValueError(f"Vocabulary: bytes need no tokens, got {len(self.tokens)}")
+        if self.level == "word" and UNKNOWN not in self.tokens:
+            raise ValueError(f"Vocabulary: tokens of words must hold the unknown one, {UNKNOWN!r}")
         object.__setattr__(self, "_ids", {token: k for k, token in enumerate(self.tokens)})
 
     @classmethod
@@ -53,13 +62,21 @@ class Vocabulary:
         ----------
         text : str, or bytes for level "byte"
         level : "char", "byte" or "word"
-        max_size : keep the most frequent tokens only; the others share one unknown token. Words always have that token
+        max_size : keep the most frequent tokens only; the others share one unknown token. Words always have that token.
+            Not for bytes, of which there are always 256
+
+        Raises
+        ------
+        ValueError
+            where max_size leaves no token but the unknown one
         """
         checks.one_of("Vocabulary", "level", level, LEVELS)
+        if max_size is not None:
+            checks.positive("Vocabulary", max_size=max_size)
         if level == "byte":
-            data = text.encode() if isinstance(text, str) else text
-            counts = np.bincount(np.frombuffer(data, np.uint8), minlength=256)
-            return cls(level, (), tuple(counts.tolist()))
+            if max_size is not None:
+                raise ValueError(f"Vocabulary: there are always 256 bytes; leave max_size out, got {max_size}")
+            return cls(level, (), tuple(np.bincount(_bytes(text), minlength=256).tolist()))
         if isinstance(text, bytes):
             raise TypeError(f"Vocabulary: level {level!r} needs str, got bytes")
         counted: Counter[str] = Counter()
@@ -70,6 +87,8 @@ class Vocabulary:
                 counted.update(text[start : start + CHUNK])
         kept = sorted(counted, key=lambda token: (-counted[token], token))
         with_unknown = level == "word" or (max_size is not None and len(kept) > max_size)
+        if with_unknown and max_size == 1:
+            raise ValueError("Vocabulary: max_size must be at least 2, the unknown token and another one, got 1")
         if max_size is not None:
             kept = kept[: max_size - with_unknown]
         if level == "char":
@@ -103,7 +122,7 @@ class Vocabulary:
         """
         checks.one_of("Vocabulary.encode", "unknown", unknown, ["error", "skip", "unk"])
         if self.level == "byte":
-            return np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
+            return _bytes(text)
         if isinstance(text, bytes):
             raise TypeError(f"Vocabulary.encode: level {self.level!r} needs str, got bytes")
         missing = -1
@@ -117,6 +136,20 @@ class Vocabulary:
         if missing < 0 and unknown == "skip":
             ids = ids[ids >= 0]
         return ids.astype(self.dtype, copy=False)
+
+    def encode_lengths(self, text: str | bytes, *, unknown: str = "error", where: str = "text") -> tuple[Array, Array]:
+        """Return the ids (N,) of a text, as `encode` does, and how many characters each stands for, (N,) uint32.
+
+        These are exact where the text of an unknown word is no longer in its id. Of the bytes of a character, the first
+        stands for it, the others for 0.
+        """
+        ids = self.encode(text, unknown=unknown, where=where)
+        if self.level == "byte":
+            return ids, ((ids & 0xC0) != 0x80).astype(np.uint32)
+        if self.level == "char":
+            return ids, np.broadcast_to(np.uint32(1), ids.shape)
+        assert isinstance(text, str)
+        return ids, np.fromiter((len(match.group()) for match in WORDS.finditer(text)), np.uint32, len(ids))
 
     @property
     def dtype(self) -> Any:
@@ -151,9 +184,10 @@ class Vocabulary:
         first = sorted((text.index(char), char) for char in unknown)
         named = ", ".join(f"{char!r} at position {position}" for position, char in first[:5])
         more = f" and {len(first) - 5} more" if len(first) > 5 else ""
-        raise ValueError(
-            f"{where}: the model does not know {named}{more}; unknown='skip' (--unknown skip) leaves such out"
-        )
+        advice = "unknown='skip' (--unknown skip) leaves such out"
+        if self.unknown_id is not None:
+            advice = "unknown='unk' (--unknown unk) takes the unknown token for such"
+        raise ValueError(f"{where}: the model does not know {named}{more}; {advice}")
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; bytes that are no UTF-8 become U+FFFD."""
@@ -168,10 +202,12 @@ class Vocabulary:
         yield from (decoder.decode(bytes([k])) for k in ids)
         yield decoder.decode(b"", final=True)
 
-    def count_characters(self, ids: Array) -> int:
-        """Return how many characters the text of ids has; an unknown token counts as one."""
+    def count_characters(self, ids: Array) -> int | None:
+        """Return how many characters the text of ids has; None where unknown words hide it."""
         if self.level == "byte":
             return int(((ids & 0xC0) != 0x80).sum())  # the first byte of each character
+        if self.level == "word" and (ids == self.unknown_id).any():
+            return None
         return int(np.array([len(token) for token in self.tokens], np.int64)[ids].sum())
 
     def to_json(self) -> dict[str, Any]:
@@ -190,3 +226,8 @@ class Vocabulary:
             return cls(value["level"], tokens, counts)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"damaged vocabulary: {error!r}") from error
+
+
+def _bytes(text: str | bytes) -> Array:
+    """Return the bytes of a text; those that a terminal could not decode are the ones that it was given."""
+    return np.frombuffer(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text, np.uint8)
