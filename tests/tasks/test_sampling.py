@@ -80,5 +80,5 @@ def test_options_out_of_range(options):
 
 
 def test_a_model_that_diverged_is_told():
-    with pytest.raises(ValueError, match="have a NaN"):
+    with pytest.raises(ValueError, match="are not finite"):
         probabilities(np.array([1.0, np.nan]))

@@ -247,7 +247,16 @@ def test_perplexities_in_few_digits():
     assert run.show_perplexity(20.0) == "4.852e+08"
     assert run.show_perplexity(700.0) == "1.014e+304"
     assert run.show_perplexity(5000.0) == "exp(5000)"
-    assert run.show_perplexity(math.nan) == "exp(nan)"
+    assert run.show_perplexity(math.nan) == "nan"
+    assert run.show_number(1.676e30) == "1.676e+30"
+
+
+def test_a_model_that_diverged_is_measured_without_warnings(here):
+    lm = LanguageModel.load("m.elman")
+    lm.model.params.flat[:] = 1e38
+    lm.save("far.elman")
+    assert json.loads(elman_text("eval", "far.elman", "t.txt", "--json").stdout)["nats_per_token"] is None
+    assert "its training may have diverged" in elman_text("generate", "far.elman", code=1).stderr
 
 
 def finished(history):

@@ -158,7 +158,8 @@ class Run:
         """Say how well the held-out text is predicted, and whether that was better before."""
         _, nats, loss = history[-1]
         note(
-            f"Held-out text: {nats:.4f} nats a {self.lm.vocabulary.level} ({nats / math.log(2):.3f} bits), "
+            f"Held-out text: {show_number(nats)} nats a {self.lm.vocabulary.level} "
+            f"({show_number(nats / math.log(2))} bits), "
             f"perplexity {show_perplexity(nats)}."
         )
         best_step, best_nats, best_loss = min(history, key=lambda entry: entry[1])
@@ -190,9 +191,12 @@ class Run:
 
 def show_perplexity(nats: float) -> str:
     """Return exp(nats) in few digits, however large."""
-    if not nats <= 709:  # the largest double
-        return f"exp({nats:.4g})"
-    return f"{math.exp(nats):.4f}" if nats < math.log(1e5) else f"{math.exp(nats):.4g}"
+    return f"exp({nats:.4g})" if nats > 709 else show_number(math.exp(nats))  # beyond lies no double
+
+
+def show_number(value: float) -> str:
+    """Return a number in few digits, however large."""
+    return f"{value:.4f}" if value < 1e5 else f"{value:.4g}"
 
 
 def clock(seconds: float) -> str:

@@ -187,7 +187,8 @@ class LanguageModel:
             raise ValueError(f"evaluate: lengths must be ({len(ids)},), one a token, got {np.shape(lengths)}")
         n_rows = min(n_rows, len(ids) - 1)
         windows = TokenWindows(ids, n_rows, 256, n_epochs=1, keep_last=True)
-        nats, tokens = evaluate(self.model, progress(windows))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: the numbers say it
+            nats, tokens = evaluate(self.model, progress(windows))
         if lengths is None:
             characters = self.vocabulary.count_characters(windows.targets)
         else:  # cut as the ids were
@@ -251,7 +252,8 @@ class LanguageModel:
         hidden = self.vocabulary.unknown_id  # never written
         state = None
         for _ in range(n_tokens):
-            y, state = self.model(np.array([ids]), state)
+            with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: `probabilities` refuses it
+                y, state = self.model(np.array([ids]), state)
             logits = y[0, -1].astype(np.float64)
             if hidden is not None:
                 logits[hidden] = -np.inf

@@ -29,8 +29,8 @@ def probabilities(
     """
     check_options(temperature, top_k, top_p)
     z: Array = np.asarray(logits, np.float64)
-    if np.isnan(z).any():
-        raise ValueError("probabilities: the model's outputs have a NaN; its training may have diverged")
+    if np.isnan(z).any() or z.max() == np.inf:
+        raise ValueError("probabilities: the model's outputs are not finite; its training may have diverged")
     if temperature == 0:
         best = np.zeros_like(z)
         best[z.argmax()] = 1
