@@ -10,6 +10,8 @@ from typing import NamedTuple
 FILES = {
     "tinyshakespeare": "tinyshakespeare/input.txt",
     "tang_poems": "tang_poems/tang_regulated.tsv.xz",
+    "an4": "an4/an4_mfcc.tar.xz",
+    "fsdd": "fsdd/fsdd.tar.xz",
 }
 
 

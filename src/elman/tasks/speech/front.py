@@ -1,0 +1,112 @@
+"""The front end of a recogniser: everything between the recording and the first layer, as a file can describe it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from elman import checks
+from elman.params import Array
+from elman.tasks.speech.augment import Augment
+from elman.tasks.speech.features import deltas, moments, normalise, stack_frames
+
+KINDS = ["logmel", "mfcc", "cepstra"]
+NORMALS = ["utterance", "speaker", "running"]
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """How sound becomes what a model takes.
+
+    Parameters
+    ----------
+    kind : "logmel" filter banks, "mfcc", or "cepstra": x is features already, of a corpus that has no audio
+    rate_hz : of the audio; recordings of another rate are resampled
+    bands : mel filters
+    cepstra : coefficients of "mfcc" and "cepstra"
+    shift_ms, window_ms : of the frames
+    delta_order : 0 none, 1 slopes, 2 their slopes too
+    normal : over what mean and deviation are taken: the "utterance", the "speaker", or what was heard so far ("running")
+    width, stride : so many neighbouring frames are one step of the model, every so many frames
+    """
+
+    kind: str = "logmel"
+    rate_hz: int = 16000
+    bands: int = 40
+    cepstra: int = 13
+    shift_ms: float = 10.0
+    window_ms: float = 25.0
+    delta_order: int = 0
+    normal: str = "utterance"
+    width: int = 3
+    stride: int = 3
+
+    def __post_init__(self) -> None:
+        checks.one_of("FrontEnd", "kind", self.kind, KINDS)
+        checks.one_of("FrontEnd", "normal", self.normal, NORMALS)
+        checks.one_of("FrontEnd", "delta_order", self.delta_order, [0, 1, 2])
+        sizes = {name: getattr(self, name) for name in ("rate_hz", "bands", "cepstra", "width", "stride")}
+        checks.positive("FrontEnd", **sizes)
+        for name in ("shift_ms", "window_ms"):
+            checks.in_range("FrontEnd", name, getattr(self, name), 1, 1000)
+
+    @property
+    def raw_size(self) -> int:
+        """Features of a frame before slopes and stacking."""
+        return self.bands if self.kind == "logmel" else self.cepstra
+
+    @property
+    def size(self) -> int:
+        """Features of a step of the model."""
+        return self.raw_size * (self.delta_order + 1) * self.width
+
+    @property
+    def step_seconds(self) -> float:
+        """Time between two steps of the model."""
+        return self.shift_ms * self.stride / 1000
+
+    def steps(
+        self,
+        raw: Array,
+        *,
+        speaker: tuple[Array, Array] | None = None,
+        augment: Augment | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Array:
+        """Return the steps (T', F') of the model for raw features (T, F) of one utterance.
+
+        Parameters
+        ----------
+        raw : (T, F) filter banks or cepstra
+        speaker : mean and deviation of the speaker's features with slopes, as from `moments`; None: the utterance's own
+        augment, rng : variations for training
+        """
+        if augment is not None and rng is not None:
+            raw = augment.before(raw, rng, cepstra=self.kind != "logmel")
+        x = deltas(raw, self.delta_order)
+        x = normalise(x) if speaker is None else normalise(x, *speaker)
+        if augment is not None and rng is not None:
+            x = augment.after(x, rng)
+        return stack_frames(x, self.width, self.stride)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a file says about the front end."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> FrontEnd:
+        """Return the front end that a file describes; ValueError where it is damaged."""
+        known = {field.name: type(field.default) for field in fields(cls)}
+        if not isinstance(value, dict) or set(value) != set(known):
+            raise ValueError(f"a front end must have {', '.join(known)}, got {value!r:.60}")
+        for name, kind in known.items():
+            if type(value[name]) is not kind and not (kind is float and type(value[name]) is int):
+                raise ValueError(f"front end: {name} must be a {kind.__name__}, got {value[name]!r}")
+        return cls(**value)
+
+
+def speaker_moments(front: FrontEnd, utterances: dict[str, list[Array]]) -> dict[str, tuple[Array, Array]]:
+    """Return mean and deviation of each speaker's features, by the speaker's name."""
+    return {name: moments([deltas(x, front.delta_order) for x in raws]) for name, raws in utterances.items()}
