@@ -7,6 +7,7 @@ the sum over all paths that read as the target.
 
 from __future__ import annotations
 
+import abc
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 
 from elman import checks
 from elman.kernels import ctc as reference
+from elman.kernels.ctc_beam import Beam, Transitions, viterbi
 from elman.layers.boundary import pad, unpad
 from elman.params import Array
 
@@ -144,6 +146,174 @@ def collapse(path: Any, blank: int = 0) -> Array:
     first[1:] = path[1:] != path[:-1]
     labels: Array = path[first & (path != blank)]
     return labels
+
+
+class Hypothesis(NamedTuple):
+    """A label sequence that a search found."""
+
+    labels: Array  # (S,)
+    score: float  # what it is ranked by: log P, and what the scorer added
+    log_p: float  # logarithm of the probability of the labels, summed over the paths that the search kept, in nats
+    frames: Array  # (S, 2) first and last frame of each label on the likeliest path that reads so
+
+
+class Scorer(abc.ABC):
+    """What a search adds to the score of a sequence as it grows: a language model, say. Its states are numbers from 0.
+
+    `start` is the state before the first label.
+    """
+
+    start: int = 0
+
+    @abc.abstractmethod
+    def row(self, state: int) -> tuple[Array, Array]:
+        """Return, for each label, the state after it (V,) and what it adds (V,), in nats; -inf forbids it."""
+
+    @abc.abstractmethod
+    def final(self, state: int) -> float:
+        """Return what the end of the sequence adds in a state, in nats."""
+
+
+class PrefixBeam:
+    """A prefix beam search that takes its frames as they come.
+
+    ::
+
+        search = PrefixBeam(V, width=50)
+        for frames in ...:                          # (T, V) log-probabilities
+            search.push(frames)
+            print(search.best()[0].labels)
+
+    Parameters
+    ----------
+    V : labels, the blank among them
+    width : sequences that are kept after each frame
+    blank : the label that stands for nothing
+    scorer : what is added to the score of a sequence as it grows
+
+    Cost: O(T width V) time; the tree of all sequences ever kept, at most T width nodes.
+    """
+
+    def __init__(self, V: int, *, width: int = 50, blank: int = 0, scorer: Scorer | None = None) -> None:
+        checks.positive("PrefixBeam", V=V, width=width)
+        checks.blank_label("PrefixBeam", blank, V)
+        self._scorer = scorer
+        self._tables = None if scorer is None else _Tables(scorer, V)
+        self._beam = Beam(V, width, blank, -1 if scorer is None else scorer.start)
+        self._V, self._blank = V, blank
+        self._seen: list[Array] = []
+
+    def push(self, log_p: Any) -> None:
+        """Read further frames, (T, V) log-probabilities."""
+        log_p = checks.real_array("PrefixBeam", "log_p", log_p, np.float64)
+        if log_p.ndim != 2 or log_p.shape[1] != self._V:
+            raise ValueError(f"PrefixBeam: log_p must be (T, {self._V}), got {log_p.shape}")
+        if np.isnan(log_p).any() or np.isposinf(log_p).any():
+            raise ValueError("PrefixBeam: log_p has a NaN or an infinity: the model diverged, or these are not its outputs")
+        self._seen.append(log_p)
+        for frame in log_p:
+            self._beam.advance(frame, None if self._tables is None else self._tables.rows(self._beam.states))
+
+    def best(self, n: int = 1, *, end: bool = False) -> list[Hypothesis]:
+        """Return the n best sequences so far, the best first.
+
+        end : the sequence ends here, so the scorer has its last word. Ties keep their order.
+        """
+        checks.positive("PrefixBeam.best", n=n)
+        log_p = self._beam.acoustic
+        scores = log_p + self._beam.extra
+        if end and self._scorer is not None:
+            scores = scores + np.array([self._scorer.final(int(state)) for state in self._beam.states])
+        frames = np.concatenate(self._seen) if self._seen else np.empty((0, self._V))
+        found = []
+        for place in np.argsort(-scores, kind="stable")[:n]:
+            labels = np.array(self._beam.labels(int(place)), np.intp)
+            found.append(
+                Hypothesis(labels, float(scores[place]), float(log_p[place]), _spans(frames, labels, self._blank))
+            )
+        return found
+
+
+def beam_search(
+    y: Any,
+    *,
+    lengths: Any = None,
+    width: int = 50,
+    blank: int = 0,
+    from_logits: bool = True,
+    n_best: int = 1,
+    scorer: Scorer | None = None,
+) -> list[list[Hypothesis]]:
+    """Return the n best label sequences of each sample, by prefix beam search.
+
+    Parameters
+    ----------
+    y : (B, T, V) or a list of (T_i, V): logits, or log-probabilities with from_logits=False
+    lengths : (B,) frames of each sample
+    width : sequences that are kept after each frame. 1 follows one; V^T would search all of them
+    blank : the label that stands for nothing
+    n_best : how many to return, at most `width`; fewer where fewer were found
+    scorer : what is added to the score of a sequence as it grows
+    """
+    y, lengths, _ = _frames("beam_search", y, lengths)
+    results = []
+    for row, length in zip(y, lengths.tolist(), strict=True):
+        search = PrefixBeam(y.shape[2], width=width, blank=blank, scorer=scorer)
+        search.push(log_softmax(row[:length]) if from_logits else row[:length])
+        results.append(search.best(n_best, end=True))
+    return results
+
+
+def align(y: Any, target: Any, *, blank: int = 0, from_logits: bool = True) -> Array:
+    """Return the first and last frame (S, 2) of each label of a known target, on its likeliest path (Viterbi).
+
+    y : (T, V) logits, or log-probabilities with from_logits=False; target : (S,) labels
+    """
+    y, lengths, _ = _frames("align", [y], None)
+    checks.blank_label("align", blank, y.shape[2])
+    (labels,) = checks.label_sequences("align", [target], 1, y.shape[2], blank)
+    checks.enough_frames(0, len(labels), frames_needed(labels), int(lengths[0]))
+    return _spans(log_softmax(y[0]) if from_logits else y[0], labels, blank)
+
+
+def log_softmax(y: Array) -> Array:
+    """Return log softmax over the last axis, in double."""
+    y = y.astype(np.float64)
+    y -= y.max(axis=-1, keepdims=True, initial=-np.inf)
+    y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
+    return y
+
+
+def _spans(log_p: Array, labels: Array, blank: int) -> Array:
+    """Return first and last frame (S, 2) of each label on the likeliest path."""
+    path = viterbi(log_p, labels, blank)
+    at = 2 * np.arange(len(labels)) + 1
+    return np.stack([np.searchsorted(path, at), np.searchsorted(path, at, side="right") - 1], axis=1)
+
+
+class _Tables:
+    """The rows of a scorer that were asked for, each only once."""
+
+    def __init__(self, scorer: Scorer, V: int) -> None:
+        self._scorer = scorer
+        self._row = np.full(64, -1)  # of a state
+        self._following = np.empty((64, V), np.intp)
+        self._scores = np.empty((64, V))
+        self._n = 0
+
+    def rows(self, states: Array) -> Transitions:
+        """Return the transitions of states (N,)."""
+        while states.max() >= len(self._row):
+            self._row = np.concatenate([self._row, np.full(len(self._row), -1)])
+        for state in np.unique(states[self._row[states] < 0]):
+            if self._n == len(self._scores):
+                self._following = np.concatenate([self._following, np.empty_like(self._following)])
+                self._scores = np.concatenate([self._scores, np.empty_like(self._scores)])
+            self._following[self._n], self._scores[self._n] = self._scorer.row(int(state))
+            self._row[state] = self._n
+            self._n += 1
+        at = self._row[states]
+        return Transitions(self._following[at], self._scores[at])
 
 
 def _frames(where: str, y: Any, lengths: Any) -> tuple[Array, Array, bool]:
