@@ -1,9 +1,11 @@
-"""AN4: train a recogniser of letters on 948 utterances, test it on 130 of other speakers, without a language model.
+"""AN4: train a recogniser of letters on 948 utterances, test it on 130 of other speakers.
 
-    python benchmarks/accuracy/an4.py                    # 3 bidirectional layers; writes results/accuracy-an4.json
-    python benchmarks/accuracy/an4.py --epochs 2 --hidden 32 --out /tmp/an4.json     # a quick look
+    python benchmarks/accuracy/an4.py                          # at most 60 minutes; writes results/accuracy-an4.json
+    python benchmarks/accuracy/an4.py --dev --epochs 10 --out /tmp/an4.json      # to choose a recipe: hold 100 out
+    python benchmarks/accuracy/an4.py --decode an4.elman       # test a model of --model again, with language models
 
-The features are the 13 mel cepstra that the corpus is distributed with: there is no audio in it.
+The features are the 13 mel cepstra that the corpus is distributed with: there is no audio in it. The language models
+are learned from the texts of the training part. Their weights are chosen on the 100 utterances of --dev, never on the test.
 """
 
 from __future__ import annotations
@@ -14,47 +16,57 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import elman
 from elman import kernels
-from elman.ctc import CTC, greedy
-from elman.sequences import pad
-from elman.tasks.speech.augment import Augment
-from elman.tasks.speech.batches import Utterances
+from elman.ctc import Scorer, log_softmax
 from elman.tasks.speech.corpora import an4
-from elman.tasks.speech.front import FrontEnd, speaker_moments
+from elman.tasks.speech.front import FrontEnd
 from elman.tasks.speech.labels import Labels
 from elman.tasks.speech.metrics import character_errors, confusions, word_errors
+from elman.tasks.speech.ngram import NGram
+from elman.tasks.speech.recogniser import Example, Recipe, Recogniser
+from elman.tasks.speech.scorers import WordScorer
 
 N_DEV = 100  # the first utterances of the training part, as others split it
 RESULTS = Path(__file__).parents[1] / "results"
+EVERY = 5  # epochs between two tests: to look at, not to choose by
 
 
-def recogniser(front: FrontEnd, n_labels: int, args: argparse.Namespace) -> elman.Model:
-    cell = {"lstm": elman.LSTM, "gru": elman.GRU}[args.cell]
-    sizes = [front.size]
-    layers: list[elman.Layer] = []
-    for k in range(args.layers):
-        if k:
-            layers.append(elman.Dropout(args.dropout, locked=True))
-        layers.append(elman.Bidirectional(cell(sizes[-1], args.hidden)))
-        sizes.append(2 * args.hidden)
-    layers += [elman.Dropout(args.dropout, locked=True), elman.Linear(sizes[-1], n_labels)]
-    return elman.Sequential(*layers).init(args.seed)
+def score(said: list[str], written: list[str]) -> dict[str, Any]:
+    words, letters = word_errors(said, written), character_errors(said, written)
+    return {
+        "wer": 100 * words.rate,
+        "cer": 100 * letters.rate,
+        "words": words._asdict(),
+        "characters": letters._asdict(),
+        "confusions": [list(c) for c in confusions(said, written)[:20]],
+    }
 
 
-def logits_of(model: elman.Model, steps: list[np.ndarray], batch_size: int = 32) -> list[np.ndarray]:
-    out: list[np.ndarray] = [np.empty(0)] * len(steps)
-    order = np.argsort([len(x) for x in steps])
-    for k in range(0, len(order), batch_size):
-        rows = order[k : k + batch_size]
-        x, lengths = pad([steps[row] for row in rows], np.float32)
-        y = model(x, lengths=lengths).y
-        for row, one, length in zip(rows, y, lengths, strict=True):
-            out[row] = one[:length]
-    return out
+def transcribe(recogniser: Recogniser, examples: list[Example], **search: Any) -> list[str]:
+    logits = recogniser.logits(recogniser.steps(examples))
+    return [recogniser.decode(log_softmax(y), **search)[0].text for y in logits]
+
+
+def language_model(labels: Labels, texts: list[str], weight: float, bonus: float) -> Scorer:
+    return WordScorer(labels, NGram.learn([text.split() for text in texts], 3), weight=weight, bonus=bonus)
+
+
+def with_language_model(recogniser: Recogniser, test: list[Example], texts: list[str], args: argparse.Namespace) -> Any:
+    """Test once more with a prefix beam and with a word 3-gram of the training texts."""
+    said = [e.text for e in test]
+    result: dict[str, Any] = {"width": args.width, "beam": score(said, transcribe(recogniser, test, width=args.width))}
+    for weight in args.lm_weight:
+        for bonus in args.lm_bonus:
+            scorer = language_model(recogniser.labels, texts, weight, bonus)
+            found = score(said, transcribe(recogniser, test, width=args.width, scorer=scorer))
+            result.setdefault("word_3gram", []).append({"weight": weight, "bonus": bonus, **found})
+            print(f"3-gram weight {weight} bonus {bonus}: WER {found['wer']:.2f} CER {found['cer']:.2f}", flush=True)
+    return result
 
 
 def main() -> None:
@@ -63,58 +75,78 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=192)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.4)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--minutes", type=float, default=60, help="end sooner, so as to take no longer than this")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--normal", default="utterance", help="utterance or speaker")
-    parser.add_argument("--width", type=int, default=3)
+    parser.add_argument("--width-frames", type=int, default=3)
     parser.add_argument("--stride", type=int, default=3)
     parser.add_argument("--delta-order", type=int, default=2)
     parser.add_argument("--speed", type=float, default=0.1)
     parser.add_argument("--warp", type=float, default=0.08)
     parser.add_argument("--time-masks", type=int, default=2)
     parser.add_argument("--noise", type=float, default=0.3)
-    parser.add_argument("--ema", type=float, default=0.998)
+    parser.add_argument("--average", type=float, default=0.998)
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dev", action="store_true", help="hold out the first 100 utterances, to choose a recipe by")
+    parser.add_argument("--decode", type=Path, help="only test the model in this file")
+    parser.add_argument("--width", type=int, default=50, help="of the prefix beam")
+    parser.add_argument("--lm-weight", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--lm-bonus", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--model", type=Path, default=None, help="where to write the model")
     parser.add_argument("--out", type=Path, default=RESULTS / "accuracy-an4.json")
-    parser.add_argument("--model", type=Path, default=None)
     args = parser.parse_args()
 
-    front = FrontEnd(kind="cepstra", delta_order=args.delta_order, normal=args.normal, width=args.width, stride=args.stride)
-    training, test = an4()
-    dev = training[:N_DEV]
+    train_part, test_part = an4()
     if args.dev:
-        training, test = training[N_DEV:], dev
-    labels = Labels.learn(u.text for u in training)
-    speakers = {}
-    if args.normal == "speaker":
-        for u in [*training, *test]:
-            speakers.setdefault(u.speaker, []).append(u.x)
-        speakers = speaker_moments(front, speakers)
-    batches = Utterances(
+        train_part, test_part = train_part[N_DEV:], train_part[:N_DEV]
+    training, test = ([Example(u.x, u.text, u.speaker) for u in part] for part in (train_part, test_part))
+    said = [e.text for e in test]
+    if args.decode:
+        recogniser = Recogniser.load(args.decode)
+        result = {"greedy": score(said, transcribe(recogniser, test))}
+        result |= with_language_model(recogniser, test, [e.text for e in training], args)
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        return
+
+    front = FrontEnd(
+        kind="cepstra",
+        delta_order=args.delta_order,
+        normal=args.normal,
+        width=args.width_frames,
+        stride=args.stride,
+    )
+    recogniser = Recogniser.build(
         front,
-        [u.x for u in training],
-        [labels.encode(u.text) for u in training],
-        args.batch,
-        augment=Augment(speed=args.speed, warp=args.warp, time_masks=args.time_masks, noise=args.noise),
-        speakers=[speakers[u.speaker] for u in training] if speakers else None,
+        Labels.learn(e.text for e in training),
+        training,
+        cell=args.cell,
+        hidden_size=args.hidden,
+        n_layers=args.layers,
+        dropout=args.dropout,
         seed=args.seed,
     )
-    test_steps = [front.steps(u.x, speaker=speakers.get(u.speaker)) for u in test]
-    said = [u.text for u in test]
-    model = recogniser(front, len(labels), args)
-    n_steps = args.epochs * batches.n_in_epoch
-    schedule = elman.optim.Warmup(elman.optim.Cosine(args.rate, total_steps=n_steps), warmup_steps=100)
-    optimizer = elman.optim.AdamW(schedule, weight_decay=args.weight_decay)
-    run = elman.train(model, batches, loss=CTC(), optimizer=optimizer, clip_norm=5.0, n_steps=n_steps, seed=args.seed)
-    average = model.copy()
+    recipe = Recipe(
+        n_epochs=args.epochs,
+        batch_size=args.batch,
+        learning_rate=args.rate,
+        weight_decay=args.weight_decay,
+        average=args.average,
+        validation=0,
+        speed=args.speed,
+        warp=args.warp,
+        time_masks=args.time_masks,
+        noise=args.noise,
+        seed=args.seed,
+    )
+    run = recogniser.training(training, recipe)
     result = {
-        "command": vars(args) | {"out": args.out.name, "model": None},
-        "features": "13 mel cepstra of the distribution",
-        "parameters": model.params.flat.size,
+        "command": {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items() if name != "model"},
+        "features": "the 13 mel cepstra that the corpus is distributed with",
+        "utterances": {"training": len(training), "test": len(test)},
+        "parameters": recogniser.model.params.flat.size,
         "elman": elman.__version__,
         "numpy": np.__version__,
         "kernels": kernels.active().__name__,
@@ -122,35 +154,30 @@ def main() -> None:
         "machine": platform.machine(),
         "history": [],
     }
+    result["command"]["out"] = args.out.name
     start, cpu, losses = time.perf_counter(), time.process_time(), []
     for record in run:
         losses.append(record.loss)
-        decay = min(args.ema, (record.step + 1) / (record.step + 20))
-        average.params.flat *= decay
-        average.params.flat += (1 - decay) * model.params.flat
-        epoch, rest = divmod(record.step, batches.n_in_epoch)
+        epoch, rest = divmod(record.step, run.n_in_epoch)
         late = time.perf_counter() - start > args.minutes * 60
         if rest and not late:
             continue
-        entry = {"epoch": epoch, "loss": float(np.mean(losses)), "minutes": (time.perf_counter() - start) / 60}
-        entry["cpu_minutes"] = (time.process_time() - cpu) / 60
+        entry = {"epoch": record.step / run.n_in_epoch, "loss": float(np.mean(losses))}
+        entry |= {"minutes": (time.perf_counter() - start) / 60, "cpu_minutes": (time.process_time() - cpu) / 60}
         losses = []
-        if epoch % 5 == 0 or epoch == args.epochs or late:
-            for name, one in (("last", model), ("average", average)):
-                written = [labels.decode(found) for found in greedy(logits_of(one, test_steps))]
-                entry |= {f"wer_{name}": 100 * word_errors(said, written).rate}
-                entry |= {f"cer_{name}": 100 * character_errors(said, written).rate}
+        if epoch % EVERY == 0 or record.step == run.n_steps or late:
+            found = score(said, transcribe(run.average, test))
+            entry |= {"wer": found["wer"], "cer": found["cer"]}
+            result |= {"minutes": entry["minutes"], "cpu_minutes": entry["cpu_minutes"], "greedy": found}
         result["history"].append(entry)
         print(json.dumps(entry), flush=True)
-        if "wer_average" in entry:
-            result |= {"minutes": entry["minutes"], "cpu_minutes": entry["cpu_minutes"], "utterances": len(test)}
-            result |= {"wer": word_errors(said, written)._asdict(), "cer": character_errors(said, written)._asdict()}
-            result["confusions"] = [list(c) for c in confusions(said, written)[:20]]
-            args.out.write_text(json.dumps(result, indent=1, default=float) + "\n", encoding="utf-8")
-            if args.model:
-                average.save(args.model, about={"front": front.to_json(), "labels": labels.to_json()})
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        if args.model and "wer" in entry:
+            run.average.save(args.model)
         if late:
             break
+    result |= with_language_model(run.average, test, [e.text for e in training], args)
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

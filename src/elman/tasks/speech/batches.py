@@ -24,7 +24,7 @@ class Utterances(Batches):
     targets : labels (S_i,) of each
     batch_size : B; the last batch of an epoch may be smaller
     augment : how they are varied
-    speakers : mean and deviation for each utterance, for front.normal="speaker"
+    normals : mean and deviation for each utterance, or None for its own
     seed : of the shuffling and of the variations
 
     An utterance that, at a higher speed, has too few steps for its target, is taken as it is.
@@ -38,7 +38,7 @@ class Utterances(Batches):
         batch_size: int,
         *,
         augment: Augment | None = None,
-        speakers: Sequence[tuple[Array, Array]] | None = None,
+        normals: Sequence[tuple[Array, Array] | None] | None = None,
         seed: int = 0,
         n_epochs: int | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class Utterances(Batches):
         if len(raw) != len(targets) or not len(raw):
             raise ValueError(f"Utterances: needs a target for each utterance, got {len(targets)} for {len(raw)}")
         self.front, self.raw, self.targets = front, list(raw), list(targets)
-        self.augment, self.speakers, self.seed, self.batch_size = augment, speakers, seed, batch_size
+        self.augment, self.normals, self.seed, self.batch_size = augment, normals, seed, batch_size
         self.n_in_epoch = -(-len(raw) // batch_size)
         self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
         self._lengths = np.array([len(x) for x in raw])
@@ -59,7 +59,7 @@ class Utterances(Batches):
         return Batch(x, [self.targets[row] for row in rows], lengths)
 
     def _steps(self, row: int, epoch: int) -> Array:
-        speaker = None if self.speakers is None else self.speakers[row]
+        speaker = None if self.normals is None else self.normals[row]
         rng = np.random.default_rng([self.seed, epoch, row])
         steps = self.front.steps(self.raw[row], speaker=speaker, augment=self.augment, rng=rng)
         if len(steps) < frames_needed(self.targets[row]):

@@ -10,7 +10,15 @@ import numpy as np
 from elman import checks
 from elman.params import Array
 from elman.tasks.speech.augment import Augment
-from elman.tasks.speech.features import deltas, moments, normalise, stack_frames
+from elman.tasks.speech.audio import resample
+from elman.tasks.speech.features import (
+    FrameStream,
+    RunningNormal,
+    StackStream,
+    deltas,
+    normalise,
+    stack_frames,
+)
 
 KINDS = ["logmel", "mfcc", "cepstra"]
 NORMALS = ["utterance", "speaker", "running"]
@@ -67,6 +75,25 @@ class FrontEnd:
         """Time between two steps of the model."""
         return self.shift_ms * self.stride / 1000
 
+    def frame_stream(self) -> FrameStream:
+        """Return what makes frames of samples; ValueError where the features come ready made, from no audio."""
+        if self.kind == "cepstra":
+            raise ValueError("this recogniser takes the cepstra of a corpus, not audio; nothing can be recorded for it")
+        return FrameStream(
+            self.kind,
+            self.rate_hz,
+            self.raw_size,
+            bands=self.bands,
+            shift_ms=self.shift_ms,
+            window_ms=self.window_ms,
+        )
+
+    def frames(self, samples: Array, rate_hz: int | None = None) -> Array:
+        """Return raw features (T, F) of samples (N,) from -1 to 1; T is 0 for less than one window."""
+        if rate_hz is not None and rate_hz != self.rate_hz:
+            samples = resample(samples, rate_hz, self.rate_hz)
+        return self.frame_stream().push(samples)
+
     def steps(
         self,
         raw: Array,
@@ -80,13 +107,19 @@ class FrontEnd:
         Parameters
         ----------
         raw : (T, F) filter banks or cepstra
-        speaker : mean and deviation of the speaker's features with slopes, as from `moments`; None: the utterance's own
+        speaker : mean and deviation of the features with slopes, as from `moments`: of the speaker, or, for
+            "running", of the training data; None: the utterance's own
         augment, rng : variations for training
         """
         if augment is not None and rng is not None:
             raw = augment.before(raw, rng, cepstra=self.kind != "logmel")
         x = deltas(raw, self.delta_order)
-        x = normalise(x) if speaker is None else normalise(x, *speaker)
+        if self.normal == "running":
+            if speaker is None:
+                raise ValueError('FrontEnd: normal="running" starts from the mean and deviation of the training data')
+            x = RunningNormal(*speaker).push(x)
+        else:
+            x = normalise(x) if speaker is None else normalise(x, *speaker)
         if augment is not None and rng is not None:
             x = augment.after(x, rng)
         return stack_frames(x, self.width, self.stride)
@@ -107,6 +140,31 @@ class FrontEnd:
         return cls(**value)
 
 
-def speaker_moments(front: FrontEnd, utterances: dict[str, list[Array]]) -> dict[str, tuple[Array, Array]]:
-    """Return mean and deviation of each speaker's features, by the speaker's name."""
-    return {name: moments([deltas(x, front.delta_order) for x in raws]) for name, raws in utterances.items()}
+class StepStream:
+    """Samples in, steps of the model out, as they come: what `FrontEnd.steps` gives for the whole, bit for bit.
+
+    Parameters
+    ----------
+    front : FrontEnd with normal="running" and no slopes, which would need frames of the future
+    start : mean and deviation of the training data
+    """
+
+    def __init__(self, front: FrontEnd, start: tuple[Array, Array]) -> None:
+        if front.normal != "running" or front.delta_order:
+            raise ValueError(
+                "live recognition needs a model trained for it (elman speech train --live): this one's features need "
+                + ("the whole utterance" if front.normal != "running" else "frames of the future")
+            )
+        self.front = front
+        self._frames = front.frame_stream()
+        self._normal = RunningNormal(*start)
+        self._stack = StackStream(front.width, front.stride)
+
+    def push(self, samples: Array) -> Array:
+        """Return the steps (T, F) that samples (N,) complete."""
+        return self._stack.push(self._normal.push(self._frames.push(samples)))
+
+    def end(self) -> Array:
+        """Return the steps (T, F) that remain."""
+        steps = self._stack.end()
+        return np.empty((0, self.front.size), np.float32) if steps is None else steps
