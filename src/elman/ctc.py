@@ -154,7 +154,7 @@ class Hypothesis(NamedTuple):
     labels: Array  # (S,)
     score: float  # what it is ranked by: log P, and what the scorer added
     log_p: float  # logarithm of the probability of the labels, summed over the paths that the search kept, in nats
-    frames: Array  # (S, 2) first and last frame of each label on the likeliest path that reads so
+    frames: Array  # (S, 2) first and last frame of each label on the likeliest path that reads so; (0, 2) unless asked
 
 
 class Scorer(abc.ABC):
@@ -214,24 +214,34 @@ class PrefixBeam:
         for frame in log_p:
             self._beam.advance(frame, None if self._tables is None else self._tables.rows(self._beam.states))
 
-    def best(self, n: int = 1, *, end: bool = False) -> list[Hypothesis]:
-        """Return the n best sequences so far, the best first.
+    def best(self, n: int = 1, *, end: bool = False, times: bool = True) -> list[Hypothesis]:
+        """Return the n best sequences so far, the best first; ties keep their order.
 
-        end : the sequence ends here, so the scorer has its last word. Ties keep their order.
+        Parameters
+        ----------
+        n : how many; fewer where fewer were found
+        end : the sequence ends here, so the scorer has its last word
+        times : also find the frames of each label, at a cost of O(T S) for each sequence
         """
         checks.positive("PrefixBeam.best", n=n)
         log_p = self._beam.acoustic
         scores = log_p + self._beam.extra
         if end and self._scorer is not None:
             scores = scores + np.array([self._scorer.final(int(state)) for state in self._beam.states])
-        frames = np.concatenate(self._seen) if self._seen else np.empty((0, self._V))
+        frames = np.concatenate([np.empty((0, self._V)), *self._seen])
         found = []
         for place in np.argsort(-scores, kind="stable")[:n]:
             labels = np.array(self._beam.labels(int(place)), np.intp)
-            found.append(
-                Hypothesis(labels, float(scores[place]), float(log_p[place]), _spans(frames, labels, self._blank))
-            )
+            spans = _spans(frames, labels, self._blank) if times else np.empty((0, 2), np.intp)
+            found.append(Hypothesis(labels, float(scores[place]), float(log_p[place]), spans))
         return found
+
+    def shared(self) -> list[int]:
+        """Return the labels that all sequences of the search begin with: these can change no more."""
+        paths = [self._beam.labels(place) for place in range(len(self._beam.nodes))]
+        first, last = min(paths), max(paths)
+        n = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+        return first[:n]
 
 
 def beam_search(

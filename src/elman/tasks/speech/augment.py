@@ -38,13 +38,13 @@ class Augment:
             high = 0.5 if field.name in ("speed", "warp") else 1 if "share" in field.name else np.inf
             checks.in_range("Augment", field.name, getattr(self, field.name), 0, high)
 
-    def before(self, x: Array, rng: np.random.Generator, *, cepstra: bool = False) -> Array:
-        """Return raw features (T, F) at another speed, and, if they are cepstra, of another throat."""
-        if self.speed and len(x):
-            x = stretch(x, 1 + self.speed * rng.uniform(-1, 1))
-        if self.warp and cepstra:
-            x = x @ warp_matrix(x.shape[1], round(1 + self.warp * rng.uniform(-1, 1), 2)).T.astype(x.dtype)
-        return x
+    def at_other_speed(self, x: Array, rng: np.random.Generator) -> Array:
+        """Return raw features (T, F) at another speed."""
+        return stretch(x, 1 + self.speed * rng.uniform(-1, 1)) if self.speed and len(x) else x
+
+    def throat(self, n_cepstra: int, rng: np.random.Generator) -> Array:
+        """Return the matrix (F, F) that turns cepstra into those of another throat."""
+        return warp_matrix(n_cepstra, round(1 + self.warp * rng.uniform(-1, 1), 2))
 
     def after(self, x: Array, rng: np.random.Generator) -> Array:
         """Return normalised features (T, F) with noise and with gaps of 0, their mean."""

@@ -112,7 +112,13 @@ class FrontEnd:
         augment, rng : variations for training
         """
         if augment is not None and rng is not None:
-            raw = augment.before(raw, rng, cepstra=self.kind != "logmel")
+            raw = augment.at_other_speed(raw, rng)
+            if augment.warp and self.kind != "logmel":
+                matrix = augment.throat(self.raw_size, rng)
+                raw = raw @ matrix.T.astype(raw.dtype)
+                if speaker is not None:  # whose throat it is now
+                    blocks = np.reshape(speaker[0], (-1, self.raw_size))
+                    speaker = ((blocks @ matrix.T).ravel(), speaker[1])
         x = deltas(raw, self.delta_order)
         if self.normal == "running":
             if speaker is None:
