@@ -1,8 +1,8 @@
 """Connectionist temporal classification (CTC): labels for a sequence without saying when each of them comes.
 
 A model gives, for each frame, a probability to every label and to the blank, which stands for nothing. A path through
-the frames is read by merging what repeats and then dropping the blanks: ``a a - a b b`` reads "aab". The loss is -log of
-the sum over all paths that read as the target.
+the frames is read by merging what repeats and then dropping the blanks: ``a a - a b b`` reads "aab". The loss is -log
+of the sum over all paths that read as the target.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from elman import checks
 from elman.kernels import ctc as reference
 from elman.kernels.ctc_beam import Beam, Transitions, viterbi
 from elman.layers.boundary import pad, unpad
+from elman.losses import Loss
 from elman.params import Array
 
 IMPOSSIBLE = ["error", "skip"]
@@ -62,8 +63,8 @@ def ctc_loss(
         formula, for every number on its own: log-probabilities that are not normalised are not normalised here
     impossible : "error" refuses a sample with fewer frames than its target needs; "skip" leaves it out of the mean,
         gives it a gradient of 0, and counts it. So it does where a path exists, but has a probability of 0
-    average : "sample" is the mean over samples; "label" divides each loss by the number of its labels first, at least 1,
-        as PyTorch's "mean" does
+    average : "sample" is the mean over samples; "label" divides each loss by the number of its labels first, at least
+        1, as PyTorch's "mean" does
 
     Returns
     -------
@@ -115,14 +116,12 @@ class CTC:
         checks.one_of("CTC", "impossible", self.impossible, IMPOSSIBLE)
         checks.one_of("CTC", "average", self.average, AVERAGES)
 
-    def __call__(self, y: Any, targets: Any, *, lengths: Any = None) -> tuple[float, Any]:
+    def __call__(self, y: Any, targets: Any, *, lengths: Any = None) -> Loss:
         """Return the loss and its gradient with respect to the logits y, (B, T, V) or a list of (T_i, V)."""
-        loss = ctc_loss(
-            y, targets, lengths=lengths, blank=self.blank, impossible=self.impossible, average=self.average
-        )
+        loss = ctc_loss(y, targets, lengths=lengths, blank=self.blank, impossible=self.impossible, average=self.average)
         if loss.skipped:
             warnings.warn(f"CTC: left out {loss.skipped} of {len(loss.losses)} samples: too few frames", stacklevel=2)
-        return loss.value, loss.d_y
+        return Loss(loss.value, loss.d_y)
 
 
 def greedy(y: Any, *, lengths: Any = None, blank: int = 0) -> list[Array]:
@@ -209,7 +208,7 @@ class PrefixBeam:
         if log_p.ndim != 2 or log_p.shape[1] != self._V:
             raise ValueError(f"PrefixBeam: log_p must be (T, {self._V}), got {log_p.shape}")
         if np.isnan(log_p).any() or np.isposinf(log_p).any():
-            raise ValueError("PrefixBeam: log_p has a NaN or an infinity: the model diverged, or these are not its outputs")
+            raise ValueError("PrefixBeam: log_p has a NaN or an infinity: did the model diverge?")
         self._seen.append(log_p)
         for frame in log_p:
             self._beam.advance(frame, None if self._tables is None else self._tables.rows(self._beam.states))

@@ -20,8 +20,8 @@ ORDER = [
     {"kernels"},
     {"layers"},
     {"model"},
-    {"losses", "ctc", "optim", "sequences", "engine", "stream", "datasets"},
-    {"diagnose"},  # runs a layer on batches under a loss
+    {"losses", "optim", "sequences", "engine", "stream", "datasets"},
+    {"ctc", "diagnose"},  # a loss of its own; runs a layer on batches under a loss
     {"train", "plots"},
     {"tasks"},
     {"cli"},

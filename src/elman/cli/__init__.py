@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from elman.cli import text
+from elman.cli import speech, text
 from elman.cli.console import fail, failures
 from elman.cli.diagnose import diagnose
 from elman.kernels import show_config
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(text.app, name="text")
+app.add_typer(speech.app, name="speech")
 app.command()(diagnose)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -180,13 +181,22 @@ class Run:
         )
 
     def _or_elsewhere(self, save: Any) -> None:
-        """Save, or, where that is impossible, save to the folder for temporary files, rather than lose the work."""
-        try:
+        def save_to(out: Path) -> None:
+            self.out = out
             save()
-        except OSError as error:
-            wanted, self.out = self.out, Path(tempfile.gettempdir()) / f"{os.getpid()}-{self.out.name}"
-            save()
-            note(f"{error.strerror}; so the model went to {self.out} instead of {wanted}")
+
+        save_or_elsewhere(self.out, save_to)
+
+
+def save_or_elsewhere(out: Path, save: Callable[[Path], None]) -> Path:
+    """Save, or, where that is impossible, save to the folder for temporary files, rather than lose the work."""
+    try:
+        save(out)
+    except OSError as error:
+        wanted, out = out, Path(tempfile.gettempdir()) / f"{os.getpid()}-{out.name}"
+        save(out)
+        note(f"{error.strerror}; so the model went to {out} instead of {wanted}")
+    return out
 
 
 def show_perplexity(nats: float) -> str:

@@ -83,14 +83,14 @@ def train(
             fail("give only one of --steps, --epochs and --minutes")
         length = {"steps": steps, "epochs": epochs, "minutes": minutes}
         if resume is not None:
-            _refuse_changes(context, {"file", "resume", "overwrite", *length})
+            refuse_changes(context, {"file", "resume", "overwrite", *length})
             _resume(resume, file, length).start()
             return
         if file is None:
             fail("name the text to learn from: elman text train FILE")
         if level is Level.byte and max_vocabulary is not None:
             fail("--level byte always has a vocabulary of 256; leave --max-vocabulary out")
-        _refuse_out(out, file, overwrite)
+        refuse_out(out, file, overwrite)
         source = read_source(file, level.value, encoding)
         vocabulary = Vocabulary.learn(source, level.value, max_size=max_vocabulary)
         lm = LanguageModel.build(
@@ -208,7 +208,7 @@ def _note_unknown(vocabulary: Vocabulary, source: str | bytes, ids: Array) -> No
         )
 
 
-def _refuse_changes(context: typer.Context, allowed: set[str]) -> None:
+def refuse_changes(context: typer.Context, allowed: set[str]) -> None:
     """End with a sentence if options are given that a run which goes on cannot change."""
     given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
     changed = sorted(set(given) - allowed)
@@ -217,7 +217,7 @@ def _refuse_changes(context: typer.Context, allowed: set[str]) -> None:
         fail(f"--resume goes on as the run began; leave out {names}")
 
 
-def _refuse_out(out: Path, file: Path, overwrite: bool) -> None:
+def refuse_out(out: Path, file: Path, overwrite: bool) -> None:
     """End with a sentence if to write the model would destroy the text, or anything else that is no model."""
     refuse_to_replace(out, file)
     if not out.exists():

@@ -61,7 +61,9 @@ def read_audio(path: str | os.PathLike[str], rate_hz: int | None = None) -> Audi
                 raise ValueError(f"{path}: says {rate:,} samples a second, which no recording has")
             if sound.frames > MAX_SECONDS * rate:
                 hours = sound.frames / rate / 3600
-                raise ValueError(f"{path}: is {hours:.1f} hours long; cut it into parts of at most {MAX_SECONDS // 3600}")
+                raise ValueError(
+                    f"{path}: is {hours:.1f} hours long; cut it into parts of at most {MAX_SECONDS // 3600}"
+                )
             channels = sound.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".").lower()
@@ -113,7 +115,7 @@ class Resampler:
 
 
 def pcm_chunks(stream: BinaryIO, n_samples: int, where: str = "standard input") -> Iterator[Array]:
-    """Yield raw sound, signed 16 bit little endian of one channel, as samples from -1 to 1, at most n_samples at a time.
+    """Yield raw sound, signed 16 bit little endian of one channel, as samples from -1 to 1, n_samples at a time.
 
     Raises ValueError where it begins as a wav file does, or ends inside of a sample.
     """
@@ -170,7 +172,7 @@ def _loudness(samples: Array) -> list[str]:
 
 
 def _promised_bytes(file: BinaryIO) -> int:
-    """Return how many bytes of sound the header of a wav file promises beyond the end of the file; 0 for other files."""
+    """Return how many bytes of sound the header of a wav file promises beyond the end of the file, else 0."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     head = file.read(12)

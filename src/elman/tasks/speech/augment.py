@@ -18,8 +18,8 @@ class Augment:
     Parameters
     ----------
     speed : the time axis is stretched by a factor from 1 - speed to 1 + speed
-    warp : of cepstra, the frequency axis is stretched by a factor from 1 - warp to 1 + warp, as a longer or shorter vocal
-        tract does (Jaitly and Hinton 2013)
+    warp : of cepstra, the frequency axis is stretched by a factor from 1 - warp to 1 + warp, as a longer or shorter
+        vocal tract does (Jaitly and Hinton 2013)
     time_masks, time_share : so many stretches of time are set to the mean, each up to this share of the utterance
     feature_masks, feature_share : so many bands of features likewise (Park et al. 2019); meant for filter banks
     noise : standard deviation of white noise on normalised features
@@ -81,7 +81,8 @@ def warp_matrix(n_cepstra: int, factor: float, n_bands: int = 40) -> Array:
     source = np.clip(bands * factor, 0, n_bands - 1)
     low = np.minimum(source.astype(np.intp), n_bands - 2)
     part = (source - low)[:, None]
-    return cosines @ (to_bands[low] * (1 - part) + to_bands[low + 1] * part)
+    warped: Array = cosines @ (to_bands[low] * (1 - part) + to_bands[low + 1] * part)
+    return warped
 
 
 def _part(size: int, share: float, rng: np.random.Generator) -> tuple[int, int]:

@@ -105,7 +105,8 @@ def digit_strings(
 
 def _pause(rng: np.random.Generator, rate_hz: int, longest_seconds: float) -> Array:
     n = int(rng.uniform(0, longest_seconds) * rate_hz)
-    return rng.standard_normal(n, np.float32) * np.float32(1e-3)
+    pause: Array = rng.standard_normal(n, np.float32) * np.float32(1e-3)
+    return pause
 
 
 def _members(name: str, pattern: str) -> dict[str, bytes]:

@@ -110,7 +110,8 @@ class StackStream:
         used = min(n * self._stride, len(kept))
         self._skip += n * self._stride - used
         self._kept = kept[used:]
-        return kept[at].reshape(n, self._width * x.shape[1])
+        steps: Array = kept[at].reshape(n, self._width * x.shape[1])
+        return steps
 
     def end(self) -> Array | None:
         """Return the last steps, the last frame repeated; None where there is nothing left."""
@@ -131,10 +132,9 @@ def deltas(x: Array, order: int = 2) -> Array:
     parts = [x]
     for _ in range(order if len(x) else 0):
         x = parts[-1]
-        padded = np.concatenate([x[:1].repeat(DELTA_REACH, 0), x, x[-1:].repeat(DELTA_REACH, 0)])
-        slope = np.zeros_like(x)
+        at, slope = np.arange(len(x)), np.zeros_like(x)
         for n in range(1, DELTA_REACH + 1):
-            slope += n * (padded[DELTA_REACH + n : len(x) + DELTA_REACH + n] - padded[DELTA_REACH - n : -DELTA_REACH - n])
+            slope += n * (x[np.minimum(at + n, len(x) - 1)] - x[np.maximum(at - n, 0)])
         parts.append(slope / x.dtype.type(2 * sum(n * n for n in range(1, DELTA_REACH + 1))))
     return np.concatenate(parts, axis=1) if len(parts) > 1 else x
 
@@ -164,4 +164,5 @@ def stack_frames(x: Array, width: int, stride: int) -> Array:
     if not T or width == stride == 1:
         return x
     at = np.minimum(np.arange(0, T, stride)[:, None] + np.arange(width), T - 1)
-    return x[at].reshape(len(at), -1)
+    steps: Array = x[at].reshape(len(at), -1)
+    return steps

@@ -9,8 +9,8 @@ import numpy as np
 
 from elman import checks
 from elman.params import Array
-from elman.tasks.speech.augment import Augment
 from elman.tasks.speech.audio import resample
+from elman.tasks.speech.augment import Augment
 from elman.tasks.speech.features import (
     FrameStream,
     RunningNormal,
@@ -36,7 +36,7 @@ class FrontEnd:
     cepstra : coefficients of "mfcc" and "cepstra"
     shift_ms, window_ms : of the frames
     delta_order : 0 none, 1 slopes, 2 their slopes too
-    normal : over what mean and deviation are taken: the "utterance", the "speaker", or what was heard so far ("running")
+    normal : over what mean and deviation are taken: the "utterance", the "speaker", or, "running", what came so far
     width, stride : so many neighbouring frames are one step of the model, every so many frames
     """
 

@@ -34,7 +34,7 @@ def read_list(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[Lin
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) not in (2, 3) or not parts[0]:
             raise ValueError(
-                f"{path}: line {number}: expected 'file <tab> text' or 'file <tab> text <tab> speaker', got {line!r:.60}"
+                f"{path}: line {number}: expected 'file <tab> text' and maybe '<tab> speaker', got {line!r:.60}"
             )
         text = " ".join(parts[1].split())
         lines.append(Line(path.parent / parts[0], text, parts[2] if len(parts) == 3 else ""))

@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
 
     said: str
     written: str
-    count: int
+    times: int
 
 
 def word_errors(said: Sequence[str], written: Sequence[str]) -> Errors:

@@ -86,7 +86,8 @@ class NGram:
             tokens = [BEGIN, *sentence, END]
             for k in range(1, len(tokens)):
                 for n in range(min(order, k + 1)):
-                    follow[tuple(tokens[k - n : k])][tokens[k]] += 1
+                    history = tuple(tokens[k - n : k])
+                    follow[history][tokens[k]] += 1
         if not follow:
             raise ValueError("NGram.learn: needs at least one sentence")
         even = 1 / (len(follow[()]) + 1)
@@ -96,8 +97,9 @@ class NGram:
             counts = follow[history]
             n, types = counts.total(), len(counts)
             for token, count in sorted(counts.items()):
-                lower = p[(*history[1:], token)] if history else even
-                p[(*history, token)] = (count + types * lower) / (n + types)
+                gram = (*history, token)
+                lower = p[gram[1:]] if history else even
+                p[gram] = (count + types * lower) / (n + types)
             if history:
                 backoff[history] = math.log(types / (n + types))
             else:
@@ -149,10 +151,10 @@ class NGram:
                 if section != "\\data\\" and part not in counts:
                     raise ValueError(f"{where}: line {number}: {section} was not announced in \\data\\")
             elif section == "\\data\\":
-                n, equals, count = line.removeprefix("ngram").strip().partition("=")
-                if not (equals and n.strip().isdecimal() and count.strip().isdecimal()):
+                which, equals, count = line.removeprefix("ngram").strip().partition("=")
+                if not (equals and which.strip().isdecimal() and count.strip().isdecimal()):
                     raise ValueError(f"{where}: line {number}: expected 'ngram N=COUNT', got {line.strip()!r:.60}")
-                counts[int(n)] = int(count)
+                counts[int(which)] = int(count)
             else:
                 gram, values = _gram(where, number, words, part)
                 log_p[gram] = values[0]
@@ -162,12 +164,14 @@ class NGram:
         if section != "\\end\\":
             reason = "it ends without \\end\\, so it is cut short" if section else "there is no \\data\\ in it"
             raise ValueError(f"{where}: not a whole ARPA file: {reason}")
-        for n, count in counts.items():
-            if found[n] != count:
-                raise ValueError(f"{where}: announces {count:,} {n}-grams, but has {found[n]:,}")
+        for n, announced in counts.items():
+            if found[n] != announced:
+                raise ValueError(f"{where}: announces {announced:,} {n}-grams, but has {found[n]:,}")
         order = max(counts, default=0)
         if not 1 <= order <= MAX_ORDER or sorted(counts) != list(range(1, order + 1)):
-            raise ValueError(f"{where}: must have n-grams of orders 1 to N, N at most {MAX_ORDER}, got {sorted(counts)}")
+            raise ValueError(
+                f"{where}: must have n-grams of orders 1 to N, N at most {MAX_ORDER}, got {sorted(counts)}"
+            )
         return cls(order, log_p, backoff)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -187,7 +191,7 @@ class NGram:
 
 
 def _part_of(section: str) -> int:
-    """Return N of a line \\N-grams:, 0 for any other."""
+    """Return N of a line that begins the N-grams, 0 for any other."""
     number = section.removeprefix("\\").removesuffix("-grams:")
     return int(number) if number.isdecimal() else 0
 

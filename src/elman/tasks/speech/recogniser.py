@@ -336,7 +336,7 @@ class RecogniserTraining:
     ) -> None:
         if not examples:
             raise ValueError("training: there is no utterance to train on")
-        self.recogniser, self.recipe = recogniser, recipe
+        self.recogniser, self.recipe, self.examples = recogniser, recipe, list(examples)
         front, labels = recogniser.front, recogniser.labels
         targets = [labels.encode(e.text, f"utterance {k}") for k, e in enumerate(examples)]
         for k, (e, target) in enumerate(zip(examples, targets, strict=True)):

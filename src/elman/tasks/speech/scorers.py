@@ -100,7 +100,7 @@ class WordScorer(_Numbered):
         hot = [word for phrase in hot_words for word in phrase.split()]
         for word in hot:
             labels.encode(word, "hot words")
-        self._hot = {word: hot_bonus for word in hot}
+        self._hot = dict.fromkeys(hot, hot_bonus)
         self._on_the_way = _beginnings(hot, hot_bonus)
         self._known = None
         if closed and ngram is not None:
