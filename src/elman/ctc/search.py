@@ -1,127 +1,16 @@
-"""Connectionist temporal classification (CTC): labels for a sequence without saying when each of them comes.
-
-A model gives, for each frame, a probability to every label and to the blank, which stands for nothing. A path through
-the frames is read by merging what repeats and then dropping the blanks: ``a a - a b b`` reads "aab". The loss is -log
-of the sum over all paths that read as the target.
-"""
+"""From the outputs of a model to labels: the likeliest path, prefix beam search, alignment."""
 
 from __future__ import annotations
 
 import abc
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from elman import checks
-from elman.kernels import ctc as reference
-from elman.kernels.ctc_beam import Beam, Transitions, viterbi
-from elman.layers.boundary import pad, unpad
-from elman.losses import Loss
+from elman.ctc.loss import frames_needed, frames_of
+from elman.ctc.reference_beam import Beam, Transitions, viterbi
 from elman.params import Array
-
-IMPOSSIBLE = ["error", "skip"]
-AVERAGES = ["sample", "label"]
-
-
-class CTCLoss(NamedTuple):
-    """The loss of a batch."""
-
-    value: float  # mean over the samples that count
-    d_y: Any  # gradient of the value, in the form of y
-    losses: Array  # (B,) float64, -log P of each sample in nats; +inf where no path reads as the target
-    skipped: int  # samples that did not count, since no path reads as their target
-
-
-def frames_needed(target: Any) -> int:
-    """Return how many frames a target needs at the least: one a label, and a blank between equal neighbours."""
-    labels = np.asarray(target)
-    return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
-
-
-def ctc_loss(
-    y: Any,
-    targets: Sequence[Any],
-    *,
-    lengths: Any = None,
-    blank: int = 0,
-    from_logits: bool = True,
-    impossible: str = "error",
-    average: str = "sample",
-) -> CTCLoss:
-    """Mean of -log P(target) over the samples, in nats, and its gradient.
-
-    Parameters
-    ----------
-    y : (B, T, V) or a list of (T_i, V): logits, or log-probabilities with from_logits=False
-    targets : B sequences of labels from 0 to V - 1 without the blank; an empty one stands for silence
-    lengths : (B,) frames of each sample
-    blank : the label that stands for nothing, any of 0 to V - 1
-    from_logits : False takes y as log-probabilities and gives the gradient with respect to them. It is that of the
-        formula, for every number on its own: log-probabilities that are not normalised are not normalised here
-    impossible : "error" refuses a sample with fewer frames than its target needs; "skip" leaves it out of the mean,
-        gives it a gradient of 0, and counts it. So it does where a path exists, but has a probability of 0
-    average : "sample" is the mean over samples; "label" divides each loss by the number of its labels first, at least
-        1, as PyTorch's "mean" does
-
-    Returns
-    -------
-    CTCLoss(value, d_y, losses, skipped)
-        0 with a zero gradient, and a warning, where no sample counts
-
-    Raises
-    ------
-    ValueError
-        naming the sample: too few frames, a label out of range, the blank in a target
-
-    Cost: O(T B (S + V)) for S labels. Source: Graves, Fernandez, Gomez and Schmidhuber (2006).
-    """
-    checks.one_of("ctc_loss", "impossible", impossible, IMPOSSIBLE)
-    checks.one_of("ctc_loss", "average", average, AVERAGES)
-    y, lengths, listed = _frames("ctc_loss", y, lengths)
-    B, _, V = y.shape
-    checks.blank_label("ctc_loss", blank, V)
-    labels = checks.label_sequences("ctc_loss", targets, B, V, blank)
-    if impossible == "error":
-        for k, (target, length) in enumerate(zip(labels, lengths.tolist(), strict=True)):
-            checks.enough_frames(k, len(target), frames_needed(target), length)
-    padded, sizes = pad(labels, np.intp)
-    losses, d_y = reference.ctc(y.swapaxes(0, 1), lengths, padded, sizes, blank, from_logits)
-    counts = ~np.isposinf(losses) if impossible == "skip" else np.ones(B, bool)
-    n = int(counts.sum())
-    if n == 0:
-        warnings.warn("ctc_loss: no sample counts: the loss is 0 and so is its gradient", stacklevel=2)
-    weights = counts / max(n, 1)
-    if average == "label":
-        weights = weights / np.maximum(sizes, 1)
-    value = float((losses[counts] * weights[counts]).sum())
-    d_y = d_y.swapaxes(0, 1) * weights.astype(d_y.dtype)[:, None, None]
-    return CTCLoss(value, unpad(d_y, lengths) if listed else d_y, losses, B - n)
-
-
-@dataclass(frozen=True)
-class CTC:
-    """The CTC loss as `elman.train` wants it: a function (y, targets, lengths=) -> (value, d_y). See `ctc_loss`.
-
-    With impossible="skip", a batch with samples that were left out warns how many.
-    """
-
-    blank: int = 0
-    impossible: str = "error"
-    average: str = "sample"
-
-    def __post_init__(self) -> None:
-        checks.one_of("CTC", "impossible", self.impossible, IMPOSSIBLE)
-        checks.one_of("CTC", "average", self.average, AVERAGES)
-
-    def __call__(self, y: Any, targets: Any, *, lengths: Any = None) -> Loss:
-        """Return the loss and its gradient with respect to the logits y, (B, T, V) or a list of (T_i, V)."""
-        loss = ctc_loss(y, targets, lengths=lengths, blank=self.blank, impossible=self.impossible, average=self.average)
-        if loss.skipped:
-            warnings.warn(f"CTC: left out {loss.skipped} of {len(loss.losses)} samples: too few frames", stacklevel=2)
-        return Loss(loss.value, loss.d_y)
 
 
 def greedy(y: Any, *, lengths: Any = None, blank: int = 0) -> list[Array]:
@@ -133,7 +22,7 @@ def greedy(y: Any, *, lengths: Any = None, blank: int = 0) -> list[Array]:
     lengths : (B,) frames of each sample
     blank : the label that stands for nothing
     """
-    y, lengths, _ = _frames("greedy", y, lengths)
+    y, lengths, _ = frames_of("greedy", y, lengths)
     checks.blank_label("greedy", blank, y.shape[2])
     return [collapse(row[:length].argmax(axis=1), blank) for row, length in zip(y, lengths.tolist(), strict=True)]
 
@@ -264,7 +153,7 @@ def beam_search(
     n_best : how many to return, at most `width`; fewer where fewer were found
     scorer : what is added to the score of a sequence as it grows
     """
-    y, lengths, _ = _frames("beam_search", y, lengths)
+    y, lengths, _ = frames_of("beam_search", y, lengths)
     results = []
     for row, length in zip(y, lengths.tolist(), strict=True):
         search = PrefixBeam(y.shape[2], width=width, blank=blank, scorer=scorer)
@@ -278,7 +167,7 @@ def align(y: Any, target: Any, *, blank: int = 0, from_logits: bool = True) -> A
 
     y : (T, V) logits, or log-probabilities with from_logits=False; target : (S,) labels
     """
-    y, lengths, _ = _frames("align", [y], None)
+    y, lengths, _ = frames_of("align", [y], None)
     checks.blank_label("align", blank, y.shape[2])
     (labels,) = checks.label_sequences("align", [target], 1, y.shape[2], blank)
     checks.enough_frames(0, len(labels), frames_needed(labels), int(lengths[0]))
@@ -323,20 +212,3 @@ class _Tables:
             self._n += 1
         at = self._row[states]
         return Transitions(self._following[at], self._scores[at])
-
-
-def _frames(where: str, y: Any, lengths: Any) -> tuple[Array, Array, bool]:
-    """Return y (B, T, V) of floats, lengths (B,), and whether y was a list."""
-    listed = isinstance(y, list)
-    if listed:
-        if lengths is not None:
-            raise ValueError(f"{where}: a list of sequences has lengths of its own; pass no lengths")
-        rows = [np.asarray(row) for row in y]
-        y, lengths = pad(rows, rows[0].dtype if rows else np.float32, (1,))
-    y = np.asarray(y)
-    if y.dtype.kind != "f":
-        raise TypeError(f"{where}: y must hold floats, the outputs of a model, got dtype {y.dtype}")
-    if y.ndim != 3:
-        raise ValueError(f"{where}: y must be (B, T, V) or a list of (T_i, V), got {y.shape}")
-    B, T, _ = y.shape
-    return y, np.full(B, T) if lengths is None else checks.row_lengths(where, lengths, B, T), listed
