@@ -92,10 +92,11 @@ def test_what_is_refused(tmp_path):
 def test_no_beginning_of_a_file_breaks_the_reader(tmp_path, size):
     whole = write_wav(tmp_path / "a.wav", SPEECH).read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[:size])
-    try:
-        assert len(read_audio(tmp_path / "cut.wav").samples)
-    except ValueError as error:
-        assert str(error).startswith(str(tmp_path / "cut.wav"))
+    if size < 46:  # no more than the header
+        with pytest.raises(ValueError, match=r"cut\.wav: (is empty|not audio|is audio, but has no samples)"):
+            read_audio(tmp_path / "cut.wav")
+    else:
+        assert len(read_audio(tmp_path / "cut.wav").samples) == (size - 44) // 2
 
 
 def test_a_resampled_stream_is_the_resampled_whole():
