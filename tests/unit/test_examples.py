@@ -19,6 +19,7 @@ RUNS = {
     "02_gradients": (["flow.png", "--steps", "30"], ["8.881784e-16", "1.173909e+02", "5.153775e-03", "vanishing"]),
     "03_text": (["text.txt", "--units", "24", "--steps", "30"], ["held out", "perplexity", "seconds\n\nTo be"]),
     "04_ragged": (["--epochs", "2"], ["epoch 2", "all NaN, change nothing", "zigzag"]),
+    "06_speech": (["--quick"], ["60 strings", "word error rate", "listening to", "of real time", "aligned: "]),
 }
 
 
