@@ -1,6 +1,6 @@
 """Fetch Debian's recordings of the Asterisk core sounds, and write lists of them for ``elman speech``.
 
-    python scripts/fetch_asterisk.py [FOLDER]        # by default build/asterisk; needs dpkg-deb, and apt-get or a mirror
+    python scripts/fetch_asterisk.py [FOLDER]        # by default build/asterisk; needs dpkg-deb and apt-get or a mirror
     elman speech eval digits.elman build/asterisk/digits.tsv
 
 digits.tsv holds the ten digits; prompts.tsv all prompts with a transcript, in capitals without punctuation.

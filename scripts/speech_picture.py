@@ -1,6 +1,6 @@
-"""Draw the posteriors of a string of digits under its spectrogram: ``python scripts/speech_picture.py MODEL [PICTURE]``.
+"""Draw the posteriors of spoken digits under their spectrogram: ``python scripts/speech_picture.py MODEL [PICTURE]``.
 
-MODEL is fsdd-live.elman of ``python benchmarks/accuracy/fsdd.py --parts live --models FOLDER``. The picture carries labels
+MODEL is fsdd-live.elman of ``python benchmarks/accuracy/fsdd.py --parts live --models FOLDER``. The picture has labels
 and symbols alone, so that one serves every language.
 """
 
