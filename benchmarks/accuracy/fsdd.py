@@ -37,7 +37,11 @@ from elman.tasks.speech.recogniser import Example, Recipe, Recogniser
 RESULTS = Path(__file__).parents[1] / "results"
 LABELS = Labels(tuple(sorted(DIGITS)), "word")
 SETUP: dict[str, dict[str, Any]] = {
-    "offline": {"front": FrontEnd(rate_hz=8000, normal="running", width=3, stride=2), "hidden_size": 64, "bidirectional": True},
+    "offline": {
+        "front": FrontEnd(rate_hz=8000, normal="running", width=3, stride=2),
+        "hidden_size": 64,
+        "bidirectional": True,
+    },
     "live": {
         "front": FrontEnd(rate_hz=8000, normal="running", width=3, stride=3),
         "hidden_size": 128,
