@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from elman.layers.boundary import pad
 from elman.params import Array
 
 NEVER = -1e30  # the logarithm of a probability of 0, kept finite so that differences are numbers
@@ -33,21 +34,21 @@ class Alignment(NamedTuple):
     d_y: Array  # (T, B, V) gradient of the sum of the finite losses, 0 elsewhere
 
 
-def ctc(y: Array, lengths: Array, targets: Array, sizes: Array, blank: int, from_logits: bool) -> Alignment:
+def ctc(y: Array, lengths: Array, labels: list[Array], blank: int, from_logits: bool) -> Alignment:
     """Return -log P(target) of each row, and its gradient.
 
     Parameters
     ----------
     y : (T, B, V) logits, or log-probabilities; padding may hold anything
     lengths : (B,) frames of each row
-    targets : (B, S) labels, padding may hold anything
-    sizes : (B,) labels of each row
+    labels : B targets (S_i,)
     blank : the label that stands for nothing
     from_logits : y is logits, and the gradient goes through the softmax to them
 
     Cost: O(T B (S + V)); T B (2 S + 1) doubles are kept.
     """
     T, B, V = y.shape
+    targets, sizes = pad(labels, np.intp)
     inside = (np.arange(T)[:, None] < lengths)[:, :, None]  # (T, B, 1)
     log_p = np.where(inside, y, 0).astype(np.float64)
     if from_logits:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from elman.ctc.tables import Tables
 from elman.params import Array
 
 
@@ -51,6 +52,16 @@ class Beam:
         self.extra = np.zeros(1)  # what the scorer has added
         self.in_blank = np.zeros(1)
         self.in_label = np.full(1, -np.inf)
+
+    def read(self, log_p: Array, tables: Tables | None) -> None:
+        """Read frames, (T, V) log-probabilities; tables of the scorer, if there is one."""
+        for frame in log_p:
+            transitions = None
+            if tables is not None:
+                tables.know(self.states)
+                rows = tables.row_of[self.states]
+                transitions = Transitions(tables.following[rows], tables.scores[rows])
+            self.advance(frame, transitions)
 
     def advance(self, log_p: Array, transitions: Transitions | None = None) -> None:
         """Read one frame, (V,) log-probabilities; transitions (N, V) of the prefixes alive, if there is a scorer."""

@@ -9,7 +9,9 @@ import numpy as np
 
 from elman import checks
 from elman.ctc.loss import frames_needed, frames_of
-from elman.ctc.reference_beam import Beam, Transitions, viterbi
+from elman.ctc.reference_beam import viterbi
+from elman.ctc.tables import Tables
+from elman.ctc.twins import new_beam
 from elman.params import Array
 
 
@@ -86,8 +88,8 @@ class PrefixBeam:
         checks.positive("PrefixBeam", V=V, width=width)
         checks.blank_label("PrefixBeam", blank, V)
         self._scorer = scorer
-        self._tables = None if scorer is None else _Tables(scorer, V)
-        self._beam = Beam(V, width, blank, -1 if scorer is None else scorer.start)
+        self._tables = None if scorer is None else Tables(scorer.row, V)
+        self._beam = new_beam(V, width, blank, -1 if scorer is None else scorer.start)
         self._V, self._blank = V, blank
         self._seen: list[Array] = []
 
@@ -99,8 +101,7 @@ class PrefixBeam:
         if np.isnan(log_p).any() or np.isposinf(log_p).any():
             raise ValueError("PrefixBeam: log_p has a NaN or an infinity: did the model diverge?")
         self._seen.append(log_p)
-        for frame in log_p:
-            self._beam.advance(frame, None if self._tables is None else self._tables.rows(self._beam.states))
+        self._beam.read(log_p, self._tables)
 
     def best(self, n: int = 1, *, end: bool = False, times: bool = True) -> list[Hypothesis]:
         """Return the n best sequences so far, the best first; ties keep their order.
@@ -126,7 +127,7 @@ class PrefixBeam:
 
     def shared(self) -> list[int]:
         """Return the labels that all sequences of the search begin with: these can change no more."""
-        paths = [self._beam.labels(place) for place in range(len(self._beam.nodes))]
+        paths = [self._beam.labels(place) for place in range(len(self._beam.states))]
         first, last = min(paths), max(paths)
         n = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
         return first[:n]
@@ -187,28 +188,3 @@ def _spans(log_p: Array, labels: Array, blank: int) -> Array:
     path = viterbi(log_p, labels, blank)
     at = 2 * np.arange(len(labels)) + 1
     return np.stack([np.searchsorted(path, at), np.searchsorted(path, at, side="right") - 1], axis=1)
-
-
-class _Tables:
-    """The rows of a scorer that were asked for, each only once."""
-
-    def __init__(self, scorer: Scorer, V: int) -> None:
-        self._scorer = scorer
-        self._row = np.full(64, -1)  # of a state
-        self._following = np.empty((64, V), np.intp)
-        self._scores = np.empty((64, V))
-        self._n = 0
-
-    def rows(self, states: Array) -> Transitions:
-        """Return the transitions of states (N,)."""
-        while states.max() >= len(self._row):
-            self._row = np.concatenate([self._row, np.full(len(self._row), -1)])
-        for state in np.unique(states[self._row[states] < 0]):
-            if self._n == len(self._scores):
-                self._following = np.concatenate([self._following, np.empty_like(self._following)])
-                self._scores = np.concatenate([self._scores, np.empty_like(self._scores)])
-            self._following[self._n], self._scores[self._n] = self._scorer.row(int(state))
-            self._row[state] = self._n
-            self._n += 1
-        at = self._row[states]
-        return Transitions(self._following[at], self._scores[at])
