@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=160)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.35)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--minutes", type=float, default=60, help="end sooner, so as to take no longer than this")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
