@@ -3,8 +3,8 @@
     python benchmarks/speed/ctc.py            # needs torch; writes results/speed-ctc.json
 
 The loss: T 400 frames, B 32 rows, V 30 labels, S 60 labels a target, float32 logits to loss and gradient of the logits.
-The two sides take turns; the medians count. Exactness is the largest distance from PyTorch's float64. The beam: width 50,
-400 frames of 10 ms, V 30; its frames are as unsure as those of a half-trained model.
+The two sides take turns; the medians count. Exactness is the largest distance from PyTorch's float64. The beam: width
+50, 400 frames of 10 ms, V 30; its frames are as unsure as those of a half-trained model.
 """
 
 from __future__ import annotations

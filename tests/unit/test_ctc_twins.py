@@ -1,4 +1,4 @@
-"""CTC in both twins: the same losses and gradients, and of the beam the same bits; threads and batches change nothing."""
+"""CTC in both twins: losses and gradients agree, beams are the same bits; threads and batches change nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 import numpy as np
 import pytest
-from tolerances import assert_same
 
 import elman
 from elman.ctc import PrefixBeam, Scorer, beam_search, ctc_loss, log_softmax
+from tolerances import assert_same
 
 pytest.importorskip("elman._native", reason="the native kernels are not built")
 

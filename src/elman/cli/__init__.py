@@ -61,6 +61,7 @@ def info(
             vocabulary = about["vocabulary"]
             print(f"vocabulary: {loaded.layer.in_size} tokens, level {vocabulary.get('level')}")
         if "training" in about:
+            task = {"speech": "speech"}.get(str(about.get("task")), "text")
             print(
-                f"training: unfinished, at step {about['training'].get('step')}; go on with elman text train --resume"
+                f"training: unfinished, at step {about['training'].get('step')}; go on with elman {task} train --resume"
             )
