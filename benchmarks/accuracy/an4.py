@@ -5,7 +5,7 @@
     python benchmarks/accuracy/an4.py --decode an4.elman       # test a model of --model again, with language models
 
 The features are the 13 mel cepstra that the corpus is distributed with: there is no audio in it. The language models
-are learned from the texts of the training part; their weight is chosen on the utterances of --dev, not on the test.
+are learned from the texts of the training part; their weight and bonus are the defaults of the command line.
 """
 
 from __future__ import annotations
