@@ -211,3 +211,27 @@ def test_without_the_extra_one_sentence_says_what_to_install(folder):
     assert done.returncode == 1
     assert "pip install 'elman[speech]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_corpus_of_cepstra(folder):
+    options = [
+        "--slopes",
+        "2",
+        "--normal",
+        "speaker",
+        "--warp",
+        "0.1",
+        "--hidden",
+        "8",
+        "--layers",
+        "1",
+        "--epochs",
+        "1",
+    ]
+    run("speech", "train", "an4", "--out", "an4.elman", *options, cwd=folder)
+    found = json.loads(run("speech", "eval", "an4.elman", "an4", "--json", cwd=folder).stdout)
+    assert found["words"]["length"] == 773
+    assert found["characters"]["length"] == 2565
+    refused = run("speech", "transcribe", "an4.elman", "0.wav", cwd=folder, code=1)
+    assert "this recogniser takes the cepstra of a corpus, not audio" in refused.stderr
