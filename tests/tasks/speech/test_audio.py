@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sounds import RATE, float_wav, say, write_wav
 
-from elman.tasks.speech.audio import Resampler, mix, pcm_chunks, read_audio, resample
+from elman.tasks.speech.audio import Resampler, pcm_chunks, read_audio, resample
 from tolerances import exactly
 
 SPEECH = say("LOW HIGH MID", np.random.default_rng(0))
@@ -116,12 +116,3 @@ def test_raw_samples():
         list(pcm_chunks(io.BytesIO(data[:-1]), 100))
     with pytest.raises(ValueError, match=r"is a file with a header, not raw samples"):
         list(pcm_chunks(io.BytesIO(b"RIFF" + data), 100))
-
-
-def test_mixed_noise_has_the_level_that_was_asked_for():
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=1000).astype(np.float32)
-    mixed = mix(SPEECH, noise, 10.0, rng)
-    added = mixed - SPEECH
-    assert 10 * np.log10(np.mean(SPEECH**2) / np.mean(added**2)) == pytest.approx(10, abs=0.1)
-    assert np.array_equal(mix(SPEECH, np.zeros(5, np.float32), 10.0, rng), SPEECH)

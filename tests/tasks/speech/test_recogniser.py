@@ -96,6 +96,19 @@ def test_logits_of_pieces_and_of_the_whole(live):
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-5)
 
 
+def test_under_the_native_kernels_pieces_and_the_whole_are_the_same_bits(live):
+    pytest.importorskip("elman._native", reason="the native kernels are not built")
+    steps = live.steps([Example(live.front.frames(say("MID LOW HIGH", RNG(6))), "")])[0]
+    with elman.use_kernels("native"):
+        whole = live.model(steps[None]).y[0]
+        for n in (1, 2, 3, 7, 50):
+            state, parts = None, []
+            for k in range(0, len(steps), n):
+                y, state = live.model(steps[None, k : k + n], state)
+                parts.append(y[0])
+            assert_same(np.concatenate(parts), whole)
+
+
 def test_live_with_a_beam_says_final_only_what_cannot_change(live):
     spoken = say("MID LOW HIGH", RNG(9))
     listener = Live(live, width=8)

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from elman import checks
 from elman.params import Array
 
 MAX_SECONDS = 6 * 3600  # of one file
@@ -132,20 +131,6 @@ def pcm_chunks(stream: BinaryIO, n_samples: int, where: str = "standard input") 
         if len(data) % 2:
             raise ValueError(f"{where}: ends inside of a sample; it must be signed 16 bit, one channel")
         yield np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
-
-
-def mix(samples: Array, noise: Array, snr_db: float, rng: np.random.Generator) -> Array:
-    """Return samples (N,) with a part of a recording of noise, so many decibels weaker."""
-    checks.in_range("mix", "snr_db", snr_db, -100, 100)
-    if not len(samples) or not len(noise):
-        return samples
-    start = int(rng.integers(len(noise)))
-    part = np.resize(np.roll(noise, -start), len(samples))
-    power, noise_power = float(np.mean(samples**2)), float(np.mean(part**2))
-    if not noise_power:
-        return samples
-    mixed: Array = samples + np.float32(np.sqrt(power / noise_power) * 10 ** (-snr_db / 20)) * part
-    return mixed
 
 
 def _one_channel(channels: Array) -> tuple[Array, list[str]]:
