@@ -5,7 +5,7 @@ PARITY := .venv-parity/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow lint format parity accuracy pictures clean
+.PHONY: help demo test test-slow lint format parity accuracy speech pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -47,6 +47,11 @@ accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (a
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side elman
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side torch
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --compare
+
+speech: .venv/installed  ## Train the recognisers of AN4 and of spoken digits (about an hour), and measure them
+	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/fsdd.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py
+	$(BIN)/python scripts/speech_tables.py
 
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py

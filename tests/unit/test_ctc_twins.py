@@ -147,3 +147,38 @@ def test_searches_run_side_by_side():
         for thread in threads:
             thread.join()
     assert len(set(results)) == 1
+
+
+def test_the_door_refuses_what_would_read_out_of_bounds():
+    from elman import _native
+
+    y, d_y, losses = np.zeros((4, 2, 3)), np.zeros((4, 2, 3)), np.zeros(2)
+    good = {"lengths": [4, 2], "targets": [1, 2, 1], "starts": [0, 2, 3], "blank": 0}
+
+    def call(**changes):
+        given = {
+            name: value if name == "blank" else np.array(value, np.int64) for name, value in {**good, **changes}.items()
+        }
+        _native.ctc(y, *given.values(), True, changes.get("losses", losses), d_y)
+
+    call()
+    for changes in (
+        {"lengths": [4, 5]},
+        {"lengths": [-1, 2]},
+        {"lengths": [4]},
+        {"targets": [1, 3, 1]},
+        {"targets": [1, -1, 1]},
+        {"starts": [0, 4, 3]},
+        {"starts": [0, 2, 4]},
+        {"starts": [0, 2]},
+        {"blank": 3},
+    ):
+        with pytest.raises(ValueError, match="native kernels: ctc: "):
+            call(**changes)
+    beam = _native.Beam(3, 5, 0, 0)
+    with pytest.raises(ValueError, match="as many labels as the beam"):
+        beam.advance(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="a row of the transitions is missing"):
+        beam.advance_scored(np.zeros((2, 3)), np.array([7]), np.zeros((1, 3), np.int64), np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="there is no such prefix"):
+        beam.labels(9)
