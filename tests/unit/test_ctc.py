@@ -20,6 +20,7 @@ from elman.ctc import (
     frames_needed,
     greedy,
     log_softmax,
+    runs,
 )
 from elman.ctc import reference as kernel
 from tolerances import GRADIENT, exactly
@@ -250,6 +251,14 @@ def test_alignment_is_the_likeliest_path():
         assert align(log_p, target, from_logits=False).tolist() == spans
     with pytest.raises(ValueError, match=r"needs at least 3 frames"):
         align(log_p[:2], [1, 1], from_logits=False)
+
+
+def test_runs_of_a_path():
+    assert runs([0, 1, 1, 0, 2, 2, 1]).tolist() == [[1, 2], [4, 5], [6, 6]]
+    assert runs([1, 1, 0, 1], blank=1).tolist() == [[2, 2]]
+    assert runs([]).shape == (0, 2)
+    assert runs([0, 0]).shape == (0, 2)
+    assert runs([3]).tolist() == [[0, 0]]
 
 
 def test_no_frames_read_as_nothing():

@@ -15,6 +15,7 @@ from elman.ctc.search import (
     collapse,
     greedy,
     log_softmax,
+    runs,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "frames_needed",
     "greedy",
     "log_softmax",
+    "runs",
 ]

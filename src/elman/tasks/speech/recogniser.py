@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman import checks
-from elman.ctc import CTC, Hypothesis, PrefixBeam, Scorer, align, collapse, frames_needed, log_softmax
+from elman.ctc import CTC, Hypothesis, PrefixBeam, Scorer, collapse, frames_needed, log_softmax, runs
 from elman.layers import GRU, LSTM, RNN, Bidirectional, Dropout, Layer, Linear, Recurrent, Sequential
 from elman.model import Model, load_all
 from elman.optim import AdamW, Cosine, Warmup
@@ -255,10 +255,9 @@ class Recogniser:
         """
         checks.positive("decode", width=width, n_best=n_best)
         if width == 1 and scorer is None:
-            best = collapse(log_p.argmax(axis=1), BLANK) if len(log_p) else np.empty(0, np.intp)
+            path = log_p.argmax(axis=1) if len(log_p) else np.empty(0, np.intp)
             total = float(log_p.max(axis=1).sum()) if len(log_p) else 0.0
-            spans = align(log_p, best, blank=BLANK, from_logits=False)
-            return [self.transcript(Hypothesis(best, total, total, spans))]
+            return [self.transcript(Hypothesis(collapse(path, BLANK), total, total, runs(path, BLANK)))]
         search = PrefixBeam(len(self.labels), width=width, blank=BLANK, scorer=scorer)
         search.push(log_p)
         return [self.transcript(found) for found in search.best(n_best, end=True)]
