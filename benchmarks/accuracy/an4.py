@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.35)
     parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--stop-after", type=int, default=None, help="end after so many epochs, short of the schedule")
     parser.add_argument("--minutes", type=float, default=60, help="end sooner, so as to take no longer than this")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -159,7 +160,7 @@ def main() -> None:
     for record in run:
         losses.append(record.loss)
         epoch, rest = divmod(record.step, run.n_in_epoch)
-        late = time.perf_counter() - start > args.minutes * 60
+        late = time.perf_counter() - start > args.minutes * 60 or (epoch == args.stop_after and not rest)
         if rest and not late:
             continue
         entry = {"epoch": record.step / run.n_in_epoch, "loss": float(np.mean(losses))}

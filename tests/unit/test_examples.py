@@ -67,5 +67,6 @@ def test_the_pictures_of_the_papers_can_be_drawn_again(tmp_path):
     run(ROOT / "scripts" / "make_pictures.py", str(tmp_path), folder=tmp_path)
     drawn = {path.name for path in tmp_path.glob("*.png")}
     kept = {path.name for path in (ROOT / "docs" / "pictures").glob("*.png")}
-    assert kept - {"unrolled.zh.png"} <= drawn  # the Chinese one needs a font
+    apart = {"unrolled.zh.png", "posteriors.png"}  # the Chinese one needs a font, the other a trained recogniser
+    assert kept - apart <= drawn
     assert all(path.stat().st_size < 150_000 for path in (ROOT / "docs" / "pictures").glob("*.png"))
