@@ -152,7 +152,7 @@ def main() -> None:
     result = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     result |= {
         "epochs": args.epochs,
-        "strings": args.strings,
+        "training_strings": args.strings,
         "seed": args.seed,
         "elman": elman.__version__,
         "numpy": np.__version__,
