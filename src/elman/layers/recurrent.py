@@ -103,7 +103,7 @@ class Recurrent(Layer):
             state = self.state_type(*(np.broadcast_to(params[f"initial_{name}"], (B, H)) for name in fields))
         else:
             state = self.zero_state(B, params.dtype)
-        y, state, tape = self._run(x, state, _weights(params), self._steps(context), context.keep)
+        y, state, tape = self._run(x, state, _weights(params), self._steps(context), context)
         return y, state, (tape, given)
 
     def _backward(
@@ -122,7 +122,7 @@ class Recurrent(Layer):
         return Steps(context.lengths, self.reverse, self.padded_output == "hold")
 
     @abc.abstractmethod
-    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, keep: bool) -> KernelForward:
+    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
         """Call the forward kernel."""
 
     @abc.abstractmethod
