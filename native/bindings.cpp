@@ -400,7 +400,7 @@ class BoundStream {
     void step(Array<T> x, Out<T> y) {
         const Layer<T>& first = layers_->front();
         if (first.takes_ids) refuse("Stream.step: x must be token ids");
-        check("x", x, {stream_.batch(), first.I});
+        check_row("x", x, first.I);
         run(x.data(), nullptr, y);
     }
 
@@ -413,6 +413,12 @@ class BoundStream {
                 refuse("Stream.step: token ids must be 0 to " + std::to_string(first.I - 1) + ", got " +
                        std::to_string(ids.data()[b]));
         run(nullptr, ids.data(), y);
+    }
+
+    void step_id(std::int64_t id, Out<T> y) {
+        const Layer<T>& first = layers_->front();
+        if (!first.takes_ids || stream_.batch() != 1 || id < 0 || id >= first.I) refuse("Stream.step: not a token id here");
+        run(nullptr, &id, y);
     }
 
     // The states of a layer, as views of the stream's own memory, each (B, H).
@@ -428,8 +434,15 @@ class BoundStream {
     std::int64_t bytes() const { return stream_.bytes(); }
 
    private:
+    // (B, F), or (F,) of a stream of one row.
+    template <class A>
+    void check_row(const char* name, const A& a, std::int64_t F) const {
+        if (a.ndim() == 1 && stream_.batch() == 1) return check(name, a, {F});
+        check(name, a, {stream_.batch(), F});
+    }
+
     void run(const T* x, const std::int64_t* ids, Out<T>& y) {
-        check("y", y, {stream_.batch(), layers_->back().O});
+        check_row("y", y, layers_->back().O);
         if (stream_.work() < 1e5) return stream_.step(x, ids, y.data());  // shorter than handing over the lock
         nb::gil_scoped_release released;
         stream_.step(x, ids, y.data());
@@ -475,6 +488,7 @@ void bind(nb::module_& m, const char* program, const char* stream) {
         .def(nb::init<const Program<T>&, std::int64_t>())
         .def("step", &BoundStream<T>::step, "x"_a.noconvert(), "y"_a.noconvert())
         .def("step_ids", &BoundStream<T>::step_ids, "ids"_a.noconvert(), "y"_a.noconvert())
+        .def("step_id", &BoundStream<T>::step_id, "id"_a, "y"_a.noconvert())
         .def("states", [](nb::handle self, std::size_t layer) {
             return nb::cast<BoundStream<T>&>(self).states(self, layer);
         })

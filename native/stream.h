@@ -1,8 +1,8 @@
 // A stream: the states of some rows, and the layers they go through, one step at a time.
 #pragma once
 
+#include <algorithm>
 #include <memory>
-#include <stdexcept>
 #include <vector>
 
 #include "calls.h"

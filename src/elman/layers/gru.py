@@ -53,6 +53,10 @@ class GRU(Recurrent):
         if self.bias:
             params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.update_bias
 
+    @property
+    def kernel_name(self) -> str:  # noqa: D102
+        return "gru_after" if self.reset_after else "gru_before"
+
     def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
         return context.kernels().gru_forward(x, state, weights, steps, self.reset_after, keep=context.keep)
 

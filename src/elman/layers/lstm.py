@@ -53,6 +53,10 @@ class LSTM(Recurrent):
             params["bias_ih"][: self.hidden_size] = self.input_bias
             params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.forget_bias
 
+    @property
+    def kernel_name(self) -> str:  # noqa: D102
+        return "lstm"
+
     def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
         return context.kernels().lstm_forward(x, state, weights, steps, keep=context.keep)
 

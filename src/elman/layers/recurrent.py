@@ -118,6 +118,11 @@ class Recurrent(Layer):
                 grads[f"initial_{name}"] += d.sum(axis=0)
         return d_x, d_state, d_states
 
+    @property
+    @abc.abstractmethod
+    def kernel_name(self) -> str:
+        """The name by which the native kernels know this kind of cell."""
+
     def _steps(self, context: Context) -> Steps:
         return Steps(context.lengths, self.reverse, self.padded_output == "hold")
 

@@ -43,6 +43,10 @@ class RNN(Recurrent):
         super().__post_init__()
         checks.one_of("RNN", "activation", self.activation, ACTIVATIONS)
 
+    @property
+    def kernel_name(self) -> str:  # noqa: D102
+        return self.activation
+
     def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
         return context.kernels().rnn_forward(x, state, weights, steps, self.activation, keep=context.keep)
 
