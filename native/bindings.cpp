@@ -11,6 +11,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "bindings_ctc.h"
 #include "calls.h"
 #include "isa.h"
 #include "packed.h"
@@ -516,6 +517,7 @@ NB_MODULE(_native, m) {
             }
         refuse("this machine or this build has no " + name);
     });
+    bind_ctc(m, &g_table);
     m.def("threads", threads);
     m.def("set_threads", set_threads);
     nb::class_<PackedWeights>(m, "PackedWeights").def_prop_ro("nbytes", [](const PackedWeights& w) {

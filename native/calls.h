@@ -99,6 +99,20 @@ struct Dense {
     const Packed* packed;  // instead of weight, if there
 };
 
+// -log P of a target for each row of the batch, over all its alignments, and the gradient.
+template <class R>
+struct Ctc {
+    std::int64_t T, B, V;
+    Rows<const R> y;              // (T, B, V) logits or log-probabilities
+    const std::int64_t* lengths;  // (B,) frames of each row
+    const std::int64_t* targets;  // the labels of all rows, one after the other
+    const std::int64_t* starts;   // (B + 1,) where the labels of each row begin
+    std::int64_t blank;
+    bool from_logits;
+    double* losses;  // (B,) infinite where no path reads so
+    Rows<R> d_y;     // (T, B, V) gradient of each row's own loss; 0 where it is infinite, and at padding
+};
+
 // Every kernel, compiled for one instruction set and one type.
 template <class T>
 struct Kernels {
@@ -115,6 +129,7 @@ struct Kernels {
     void (*cross_entropy)(const T* y, const std::int64_t* targets, std::int64_t N, std::int64_t V, T* losses, T* d_y);
     void (*scatter)(const std::int64_t* ids, const T* rows, T* table, std::int64_t N, std::int64_t V, std::int64_t O,
                     std::ptrdiff_t table_row, std::ptrdiff_t table_column);
+    void (*ctc)(const Ctc<T>&);
     double (*read)(const T* x, std::int64_t n);  // a sum that only measures how fast memory is read
 };
 

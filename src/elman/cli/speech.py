@@ -90,7 +90,7 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Recordings of one step.")] = 16,
     rate: Annotated[float, typer.Option(help="Learning rate at the start; it falls to 0.")] = 2e-3,
     speed: Annotated[float, typer.Option(help="Vary the speed by so much, while training.")] = 0.1,
-    warp: Annotated[float, typer.Option(help="Vary the vocal tract by so much, of cepstra.")] = 0.0,
+    warp: Annotated[float, typer.Option(help="Vary the vocal tract by so much, while training.")] = 0.0,
     time_masks: Annotated[int, typer.Option(min=0, help="Gaps in time, while training.")] = 2,
     feature_masks: Annotated[int, typer.Option(min=0, help="Gaps in frequency, while training.")] = 0,
     noise: Annotated[float, typer.Option(help="Noise on the features, while training.")] = 0.3,

@@ -11,6 +11,7 @@ import numpy as np
 
 from elman import checks
 from elman.ctc import twins
+from elman.ctc.checks import blank_label, enough_frames, label_sequences
 from elman.layers.boundary import pad, unpad
 from elman.losses import Loss
 from elman.params import Array
@@ -75,11 +76,11 @@ def ctc_loss(
     checks.one_of("ctc_loss", "average", average, AVERAGES)
     y, lengths, listed = frames_of("ctc_loss", y, lengths)
     B, _, V = y.shape
-    checks.blank_label("ctc_loss", blank, V)
-    labels = checks.label_sequences("ctc_loss", targets, B, V, blank)
+    blank_label("ctc_loss", blank, V)
+    labels = label_sequences("ctc_loss", targets, B, V, blank)
     if impossible == "error":
         for k, (target, length) in enumerate(zip(labels, lengths.tolist(), strict=True)):
-            checks.enough_frames(k, len(target), frames_needed(target), length)
+            enough_frames(k, len(target), frames_needed(target), length)
     sizes = np.array([len(target) for target in labels], np.intp)
     with np.errstate(invalid="ignore"):  # a NaN goes on to the loss of its own sample
         losses, d_y = twins.loss(y.swapaxes(0, 1), lengths, labels, blank, from_logits)

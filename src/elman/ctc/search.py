@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman import checks
+from elman.ctc.checks import blank_label, enough_frames, label_sequences
 from elman.ctc.loss import frames_needed, frames_of
 from elman.ctc.reference_beam import viterbi
 from elman.ctc.tables import Tables
@@ -25,7 +26,7 @@ def greedy(y: Any, *, lengths: Any = None, blank: int = 0) -> list[Array]:
     blank : the label that stands for nothing
     """
     y, lengths, _ = frames_of("greedy", y, lengths)
-    checks.blank_label("greedy", blank, y.shape[2])
+    blank_label("greedy", blank, y.shape[2])
     return [collapse(row[:length].argmax(axis=1), blank) for row, length in zip(y, lengths.tolist(), strict=True)]
 
 
@@ -95,7 +96,7 @@ class PrefixBeam:
 
     def __init__(self, V: int, *, width: int = 50, blank: int = 0, scorer: Scorer | None = None) -> None:
         checks.positive("PrefixBeam", V=V, width=width)
-        checks.blank_label("PrefixBeam", blank, V)
+        blank_label("PrefixBeam", blank, V)
         self._scorer = scorer
         self._tables = None if scorer is None else Tables(scorer.row, V)
         self._beam = new_beam(V, width, blank, -1 if scorer is None else scorer.start)
@@ -178,9 +179,9 @@ def align(y: Any, target: Any, *, blank: int = 0, from_logits: bool = True) -> A
     y : (T, V) logits, or log-probabilities with from_logits=False; target : (S,) labels
     """
     y, lengths, _ = frames_of("align", [y], None)
-    checks.blank_label("align", blank, y.shape[2])
-    (labels,) = checks.label_sequences("align", [target], 1, y.shape[2], blank)
-    checks.enough_frames(0, len(labels), frames_needed(labels), int(lengths[0]))
+    blank_label("align", blank, y.shape[2])
+    (labels,) = label_sequences("align", [target], 1, y.shape[2], blank)
+    enough_frames(0, len(labels), frames_needed(labels), int(lengths[0]))
     return _spans(log_softmax(y[0]) if from_logits else y[0], labels, blank)
 
 

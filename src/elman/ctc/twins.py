@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from elman.ctc import reference
+from elman import kernels
+from elman.ctc import reference, reference_beam
 from elman.ctc.reference import Alignment
-from elman.ctc.reference_beam import Beam
 from elman.ctc.tables import Tables
 from elman.params import Array
 
@@ -35,9 +35,21 @@ class AnyBeam(Protocol):
 
 def new_beam(V: int, width: int, blank: int, start: int) -> AnyBeam:
     """Return a beam of the twin that computes now."""
-    return Beam(V, width, blank, start)
+    if _is_native():
+        from elman.ctc import native
+
+        return native.Beam(V, width, blank, start)
+    return reference_beam.Beam(V, width, blank, start)
 
 
 def loss(y: Array, lengths: Array, targets: list[Array], blank: int, from_logits: bool) -> Alignment:
     """Return -log P and its gradient for each row, by the twin that computes now. See `reference.ctc`."""
+    if _is_native():
+        from elman.ctc import native
+
+        return native.ctc(y, lengths, targets, blank, from_logits)
     return reference.ctc(y, lengths, targets, blank, from_logits)
+
+
+def _is_native() -> bool:
+    return kernels.active() is not kernels.reference

@@ -18,7 +18,7 @@ class Augment:
     Parameters
     ----------
     speed : the time axis is stretched by a factor from 1 - speed to 1 + speed
-    warp : of cepstra, the frequency axis is stretched by a factor from 1 - warp to 1 + warp, as a longer or shorter
+    warp : the frequency axis is stretched by a factor from 1 - warp to 1 + warp, as a longer or shorter
         vocal tract does (Jaitly and Hinton 2013)
     time_masks, time_share : so many stretches of time are set to the mean, each up to this share of the utterance
     feature_masks, feature_share : so many bands of features likewise (Park et al. 2019); meant for filter banks
@@ -42,9 +42,10 @@ class Augment:
         """Return raw features (T, F) at another speed."""
         return stretch(x, 1 + self.speed * rng.uniform(-1, 1)) if self.speed and len(x) else x
 
-    def throat(self, n_cepstra: int, rng: np.random.Generator) -> Array:
-        """Return the matrix (F, F) that turns cepstra into those of another throat."""
-        return warp_matrix(n_cepstra, round(1 + self.warp * rng.uniform(-1, 1), 2))
+    def throat(self, size: int, rng: np.random.Generator, *, cepstra: bool) -> Array:
+        """Return the matrix (F, F) that turns cepstra, or log energies of bands, into those of another throat."""
+        factor = round(1 + self.warp * rng.uniform(-1, 1), 2)
+        return warp_matrix(size, factor) if cepstra else stretch_matrix(size, factor)
 
     def after(self, x: Array, rng: np.random.Generator) -> Array:
         """Return normalised features (T, F) with noise and with gaps of 0, their mean."""
@@ -78,11 +79,17 @@ def warp_matrix(n_cepstra: int, factor: float, n_bands: int = 40) -> Array:
     bands = np.arange(n_bands)
     cosines = np.cos(np.pi * np.arange(n_cepstra)[:, None] * (bands + 0.5) / n_bands)
     to_bands = np.linalg.pinv(cosines)  # (bands, cepstra), the smooth spectrum of the cepstra
-    source = np.clip(bands * factor, 0, n_bands - 1)
-    low = np.minimum(source.astype(np.intp), n_bands - 2)
-    part = (source - low)[:, None]
-    warped: Array = cosines @ (to_bands[low] * (1 - part) + to_bands[low + 1] * part)
+    warped: Array = cosines @ stretch_matrix(n_bands, factor) @ to_bands
     return warped
+
+
+@lru_cache(maxsize=256)
+def stretch_matrix(n_bands: int, factor: float) -> Array:
+    """Return the matrix (F, F) that stretches the axis of bands, by straight lines between them."""
+    at = np.clip(np.arange(n_bands) * factor, 0, n_bands - 1)
+    distance = np.abs(at[:, None] - np.arange(n_bands))
+    matrix: Array = np.maximum(0, 1 - distance)
+    return matrix
 
 
 def _part(size: int, share: float, rng: np.random.Generator) -> tuple[int, int]:

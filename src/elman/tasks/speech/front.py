@@ -113,8 +113,8 @@ class FrontEnd:
         """
         if augment is not None and rng is not None:
             raw = augment.at_other_speed(raw, rng)
-            if augment.warp and self.kind != "logmel":
-                matrix = augment.throat(self.raw_size, rng)
+            if augment.warp:
+                matrix = augment.throat(self.raw_size, rng, cepstra=self.kind != "logmel")
                 raw = raw @ matrix.T.astype(raw.dtype)
                 if speaker is not None:  # whose throat it is now
                     blocks = np.reshape(speaker[0], (-1, self.raw_size))
