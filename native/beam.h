@@ -21,8 +21,8 @@ class Beam {
    public:
     Beam(std::int64_t V, std::int64_t width, std::int64_t blank, std::int64_t start);
 
-    // Read frames, (T, V) log-probabilities, and return how many were read: fewer than T where a state of a prefix alive
-    // has no row in the transitions. Without a scorer, pass nullptr.
+    // Read frames, (T, V) log-probabilities, and return how many were read: fewer than T where a state of a prefix
+    // alive has no row in the transitions. Without a scorer, pass nullptr.
     std::int64_t advance(const double* log_p, std::int64_t T, const Transitions* transitions);
 
     std::vector<std::int64_t> labels(std::int64_t place) const;

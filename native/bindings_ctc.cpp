@@ -1,5 +1,6 @@
 #include "bindings_ctc.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,8 @@ void require(bool good, const char* what) {
 
 template <class T>
 void ctc(Strided<const T> y, Dense<std::int64_t, 1> lengths, Dense<std::int64_t, 1> targets,
-         Dense<std::int64_t, 1> starts, std::int64_t blank, bool from_logits, DenseOut<double, 1> losses, Strided<T> d_y) {
+         Dense<std::int64_t, 1> starts, std::int64_t blank, bool from_logits, DenseOut<double, 1> losses,
+         Strided<T> d_y) {
     const auto T_ = static_cast<std::int64_t>(y.shape(0)), B = static_cast<std::int64_t>(y.shape(1)),
                V = static_cast<std::int64_t>(y.shape(2));
     require(y.stride(2) == 1 || V < 2, "the last axis of y must be contiguous");

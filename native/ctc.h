@@ -1,7 +1,7 @@
 // The CTC loss and its gradient: the sum over all alignments of a target, row by row of the batch.
 //
-// The places of a target are  blank l1 blank l2 ... blank, 2 S + 1 of them; a is the sum of all paths that reach a place
-// at a frame, b of all that go on from it. Where the reference twin takes logarithms, this one has numbers with an
+// The places of a target are  blank l1 blank l2 ... blank,  2 S + 1 of them; a is the sum of all paths that reach a
+// place at a frame, b of all that go on from it. Where the reference twin takes logarithms, this one has numbers with an
 // exponent of their own, m 2^e with 1 <= m < 2 and e of 64 bits: they have the range of logarithms, add and multiply
 // without exp and log, and round like doubles. Every element is computed in one fixed order, whatever the instruction
 // set or the number of threads.
@@ -69,6 +69,14 @@ struct Number {
     std::int64_t e = kNever;
 };
 
+inline Number plus(Number a, Number b) {
+    const std::int64_t e = std::max(a.e, b.e);
+    const auto part = [e](Number x) { return x.e - e < -1000 ? 0.0 : std::ldexp(x.m, static_cast<int>(x.e - e)); };
+    return {part(a) + part(b), e};
+}
+
+inline double log_of(Number x) { return std::log(x.m) + static_cast<double>(x.e) * 0.693147180559945309417; }
+
 inline Number from_log(double log_p) {
     constexpr double log_2_high = 6.93147180369123816490e-01, log_2_low = 1.90821492927058770002e-10;
     if (log_p == -std::numeric_limits<double>::infinity()) return {};
@@ -79,142 +87,159 @@ inline Number from_log(double log_p) {
     return {2 * half, static_cast<std::int64_t>(n) + shift - 1};
 }
 
-// What one row needs, kept between the rows of a thread.
-struct CtcRoom {
-    std::vector<double> m, emit_m, next_m, share, label_m, d, log_p;
-    std::vector<std::int64_t> e, emit_e, next_e, label_e, jump, may_jump;
-    std::vector<std::int32_t> place;
-};
-
+// The sums of one row of the batch after the other; what a row needs is kept for the next.
 template <class T>
-void ctc_row(const Ctc<T>& call, std::int64_t b, CtcRoom& room) {
-    constexpr int L = kLanes<double>;
-    const std::int64_t V = call.V, length = call.lengths[b];
-    const std::int64_t* target = call.targets + call.starts[b];
-    const std::int64_t S = call.starts[b + 1] - call.starts[b], n = 2 * S + 1;
-    const std::int64_t wide = (n + L - 1) / L * L, row = wide + 2 * L;  // L cells of nothing on each side
-    const double infinity = std::numeric_limits<double>::infinity();
-    for (std::int64_t t = 0; t < call.T; ++t) {
-        T* d_y = call.d_y(t, b);
-        for (std::int64_t k = 0; k < V; ++k) d_y[k] = 0;
-    }
-    if (length == 0) {
-        call.losses[b] = S ? infinity : 0;
-        return;
-    }
-    room.place.assign(wide, static_cast<std::int32_t>(call.blank));
-    room.jump.assign(row, 0);
-    room.may_jump.assign(row, 0);
-    for (std::int64_t s = 0; s < S; ++s) {
-        room.place[2 * s + 1] = static_cast<std::int32_t>(target[s]);
-        if (s && target[s] != target[s - 1]) room.jump[2 * s + 1] = room.may_jump[2 * s - 1] = -1;
-    }
-    room.m.assign((length + 1) * row, 0);
-    room.e.assign((length + 1) * row, kNever);
-    room.emit_m.resize(wide), room.emit_e.resize(wide), room.share.resize(wide);
-    room.label_m.resize(length * V), room.label_e.resize(length * V);
-    room.log_p.resize(length * V), room.d.resize(V);
+class CtcSums {
+   public:
+    explicit CtcSums(const Ctc<T>& call) : call_(call), V_(call.V) {}
 
-    bool is_number = true;
-    for (std::int64_t t = 0; t < length; ++t) {
-        const T* y = call.y(t, b);
-        double* log_p = room.log_p.data() + t * V;
-        double shift = 0;
-        if (call.from_logits) {
-            double most = -infinity, total = 0;
-            for (std::int64_t k = 0; k < V; ++k) most = y[k] > most ? static_cast<double>(y[k]) : most;
-            for (std::int64_t k = 0; k < V; ++k) total += std::exp(static_cast<double>(y[k]) - most);
-            shift = most + std::log(total);
+    void row(std::int64_t b) {
+        for (std::int64_t t = 0; t < call_.T; ++t) std::fill_n(call_.d_y(t, b), V_, T(0));
+        length_ = call_.lengths[b];
+        prepare(call_.targets + call_.starts[b], call_.starts[b + 1] - call_.starts[b]);
+        if (length_ == 0) {
+            call_.losses[b] = n_ > 1 ? kInfinity : 0;
+        } else if (!read_probabilities(b)) {
+            call_.losses[b] = std::numeric_limits<double>::quiet_NaN();
+            for (std::int64_t t = 0; t < length_; ++t)
+                std::fill_n(call_.d_y(t, b), V_, std::numeric_limits<T>::quiet_NaN());
+        } else {
+            const Number total = from_front();
+            call_.losses[b] = total.m == 0 ? kInfinity : 0.0 - log_of(total);
+            if (total.m != 0) from_end(b, total);
         }
-        for (std::int64_t k = 0; k < V; ++k) {
-            log_p[k] = static_cast<double>(y[k]) - shift;
-            if (!(log_p[k] < infinity)) is_number = false;  // NaN, or infinitely likely
-            const Number p = is_number ? from_log(log_p[k]) : Number{};
-            room.label_m[t * V + k] = p.m, room.label_e[t * V + k] = p.e;
-        }
-    }
-    if (!is_number) {
-        call.losses[b] = std::numeric_limits<double>::quiet_NaN();
-        for (std::int64_t t = 0; t < length; ++t)
-            for (std::int64_t k = 0; k < V; ++k) call.d_y(t, b)[k] = std::numeric_limits<T>::quiet_NaN();
-        return;
     }
 
-    const auto emit = [&](std::int64_t t) {
-        for (std::int64_t s = 0; s < wide; ++s) {
-            room.emit_m[s] = room.label_m[t * V + room.place[s]];
-            room.emit_e[s] = room.label_e[t * V + room.place[s]];
-        }
-    };
-    // From the front. Row 0 of m, e stands before the first frame: at the blank in front, from where the first label can
-    // be reached too. No jump leads from there, for the first places have none.
-    double* m = room.m.data() + L;
-    std::int64_t* e = room.e.data() + L;
-    m[0] = 1, e[0] = 0;
-    for (std::int64_t t = 0; t < length; ++t) {
-        emit(t);
-        const double* before_m = m + t * row;
-        const std::int64_t* before_e = e + t * row;
-        const std::int64_t end = std::min(wide, 2 * t + 2);  // no path is further yet
-        for (std::int64_t s = 0; s < end; s += L) {
-            const i64s jump = load_ints(room.jump.data() + s);
-            const Wide stay{load(before_m + s), load_ints(before_e + s)}, step{load(before_m + s - 1), load_ints(before_e + s - 1)};
-            const Wide leap{jump ? load(before_m + s - 2) : f64s{}, jump ? load_ints(before_e + s - 2) : splat_int(kNever)};
-            const Wide a = sum(stay, step, leap);
-            const Wide now = normalised(a.m * load(room.emit_m.data() + s), a.e + load_ints(room.emit_e.data() + s));
-            store(m + (t + 1) * row + s, now.m);
-            store_ints(e + (t + 1) * row + s, now.e);
-        }
-        for (std::int64_t s = n; s < std::min(wide, end + L); ++s) m[(t + 1) * row + s] = 0, e[(t + 1) * row + s] = kNever;
-    }
-    const double* last_m = m + length * row;
-    const std::int64_t* last_e = e + length * row;
-    Number total{last_m[n - 1], last_e[n - 1]};
-    if (S) {
-        const std::int64_t most = std::max(total.e, last_e[n - 2]);
-        const auto part = [&](double one, std::int64_t exponent) {
-            return exponent - most < -1000 ? 0.0 : std::ldexp(one, static_cast<int>(exponent - most));
-        };
-        total = {part(total.m, total.e) + part(last_m[n - 2], last_e[n - 2]), most};
-    }
-    if (total.m == 0) {
-        call.losses[b] = infinity;
-        return;
-    }
-    call.losses[b] = -(std::log(total.m) + static_cast<double>(total.e) * 0.693147180559945309417) + 0.0;
+   private:
+    static constexpr std::int64_t L = kLanes<double>;
+    static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-    // From the end; next is p b of the frame after.
-    room.next_m.assign(row, 0);
-    room.next_e.assign(row, kNever);
-    double* next_m = room.next_m.data();
-    std::int64_t* next_e = room.next_e.data();
-    next_m[n - 1] = 1, next_e[n - 1] = 0;  // after the last frame: at the blank at the end, or at the last label
-    const f64s inverse = splat(1 / total.m);
-    const i64s exponent = splat_int(total.e);
-    for (std::int64_t t = length - 1; t >= 0; --t) {
-        emit(t);
-        for (std::int64_t s = 0; s < wide; s += L) {
-            const i64s jump = load_ints(room.may_jump.data() + s);
-            const Wide stay{load(next_m + s), load_ints(next_e + s)}, step{load(next_m + s + 1), load_ints(next_e + s + 1)};
-            const Wide leap{jump ? load(next_m + s + 2) : f64s{}, jump ? load_ints(next_e + s + 2) : splat_int(kNever)};
-            const Wide later = sum(stay, step, leap);
-            const Wide a{load(m + (t + 1) * row + s), load_ints(e + (t + 1) * row + s)};
-            const i64s by = a.e + later.e - exponent;
-            store(room.share.data() + s, scaled(a.m * later.m * inverse, by < splat_int(1000) ? by : splat_int(1000)));
-            const Wide now = normalised(later.m * load(room.emit_m.data() + s), later.e + load_ints(room.emit_e.data() + s));
-            store(next_m + s, now.m);  // place s is read no more at this frame
-            store_ints(next_e + s, now.e);
+    // Lays out the places of a target, and which of them can be reached or left by a jump.
+    void prepare(const std::int64_t* target, std::int64_t S) {
+        n_ = 2 * S + 1;
+        wide_ = (n_ + L - 1) / L * L;
+        row_ = wide_ + 2 * L;  // L cells of nothing on each side
+        place_.assign(wide_, call_.blank);
+        jump_.assign(row_, 0);
+        may_jump_.assign(row_, 0);
+        for (std::int64_t s = 0; s < S; ++s) {
+            place_[2 * s + 1] = target[s];
+            if (s && target[s] != target[s - 1]) jump_[2 * s + 1] = may_jump_[2 * s - 1] = -1;
         }
-        for (std::int64_t s = n; s < wide; ++s) next_m[s] = 0, next_e[s] = kNever;
-        for (std::int64_t k = 0; k < V; ++k) room.d[k] = 0;
-        for (std::int64_t s = 0; s < n; ++s) room.d[room.place[s]] += room.share[s];
-        T* d_y = call.d_y(t, b);
-        for (std::int64_t k = 0; k < V; ++k) {
-            const double p = call.from_logits ? std::exp(room.log_p[t * V + k]) : 0;
-            d_y[k] = static_cast<T>(p - room.d[k]);
+        m_.assign((length_ + 1) * row_, 0);
+        e_.assign((length_ + 1) * row_, kNever);
+        emit_m_.resize(wide_), emit_e_.resize(wide_), share_.resize(wide_), d_.resize(V_);
+        log_p_.resize(length_ * V_), label_m_.resize(length_ * V_), label_e_.resize(length_ * V_);
+    }
+
+    // Returns whether all are numbers: not NaN, and not infinitely likely.
+    bool read_probabilities(std::int64_t b) {
+        for (std::int64_t t = 0; t < length_; ++t) {
+            const T* y = call_.y(t, b);
+            double shift = 0;
+            if (call_.from_logits) {
+                double most = -kInfinity, total = 0;
+                for (std::int64_t k = 0; k < V_; ++k) most = std::max<double>(most, y[k]);
+                for (std::int64_t k = 0; k < V_; ++k) total += std::exp(y[k] - most);
+                shift = most + std::log(total);
+            }
+            for (std::int64_t k = 0; k < V_; ++k) {
+                const std::int64_t at = t * V_ + k;
+                log_p_[at] = y[k] - shift;
+                if (!(log_p_[at] < kInfinity)) return false;
+                const Number p = from_log(log_p_[at]);
+                label_m_[at] = p.m, label_e_[at] = p.e;
+            }
+        }
+        return true;
+    }
+
+    // Looks up the probabilities of all places at a frame.
+    void emit(std::int64_t t) {
+        for (std::int64_t s = 0; s < wide_; ++s) {
+            emit_m_[s] = label_m_[t * V_ + place_[s]];
+            emit_e_[s] = label_e_[t * V_ + place_[s]];
         }
     }
-}
+
+    Wide emitted(Wide a, std::int64_t s) const {
+        return normalised(a.m * load(emit_m_.data() + s), a.e + load_ints(emit_e_.data() + s));
+    }
+
+    static Wide at(const double* m, const std::int64_t* e) { return {load(m), load_ints(e)}; }
+
+    static Wide at_jump(i64s jump, const double* m, const std::int64_t* e) {
+        return {jump ? load(m) : f64s{}, jump ? load_ints(e) : splat_int(kNever)};
+    }
+
+    // Row 0 of m, e stands before the first frame: at the blank in front, from where the first label can be reached
+    // too. No jump leads from there, for the first places have none. Returns the sum of all paths.
+    Number from_front() {
+        double* m = m_.data() + L;
+        std::int64_t* e = e_.data() + L;
+        m[0] = 1, e[0] = 0;
+        for (std::int64_t t = 0; t < length_; ++t, m += row_, e += row_) {
+            emit(t);
+            const std::int64_t end = std::min(wide_, 2 * t + 2);  // no path is further yet
+            for (std::int64_t s = 0; s < end; s += L) {
+                const i64s jump = load_ints(jump_.data() + s);
+                const Wide now = emitted(
+                    sum(at(m + s, e + s), at(m + s - 1, e + s - 1), at_jump(jump, m + s - 2, e + s - 2)), s);
+                store(m + row_ + s, now.m);
+                store_ints(e + row_ + s, now.e);
+            }
+            for (std::int64_t s = n_; s < wide_; ++s) m[row_ + s] = 0, e[row_ + s] = kNever;
+        }
+        const Number last = {m[n_ - 1], e[n_ - 1]};
+        return n_ == 1 ? last : plus(last, {m[n_ - 2], e[n_ - 2]});
+    }
+
+    // next is p b of the frame after; after the last one, at the blank at the end or at the last label.
+    void from_end(std::int64_t b, Number total) {
+        next_m_.assign(row_, 0);
+        next_e_.assign(row_, kNever);
+        double* next_m = next_m_.data();
+        std::int64_t* next_e = next_e_.data();
+        next_m[n_ - 1] = 1, next_e[n_ - 1] = 0;
+        const f64s inverse = splat(1 / total.m);
+        const i64s exponent = splat_int(total.e), most = splat_int(1000);
+        for (std::int64_t t = length_ - 1; t >= 0; --t) {
+            emit(t);
+            const double* m = m_.data() + L + (t + 1) * row_;
+            const std::int64_t* e = e_.data() + L + (t + 1) * row_;
+            for (std::int64_t s = 0; s < wide_; s += L) {
+                const i64s jump = load_ints(may_jump_.data() + s);
+                const Wide later = sum(at(next_m + s, next_e + s), at(next_m + s + 1, next_e + s + 1),
+                                       at_jump(jump, next_m + s + 2, next_e + s + 2));
+                const i64s by = load_ints(e + s) + later.e - exponent;
+                store(share_.data() + s, scaled(load(m + s) * later.m * inverse, by < most ? by : most));
+                const Wide now = emitted(later, s);
+                store(next_m + s, now.m);  // place s is read no more at this frame
+                store_ints(next_e + s, now.e);
+            }
+            for (std::int64_t s = n_; s < wide_; ++s) next_m[s] = 0, next_e[s] = kNever;
+            write_gradient(t, b);
+        }
+    }
+
+    void write_gradient(std::int64_t t, std::int64_t b) {
+        std::fill(d_.begin(), d_.end(), 0);
+        for (std::int64_t s = 0; s < n_; ++s) d_[place_[s]] += share_[s];
+        T* d_y = call_.d_y(t, b);
+        for (std::int64_t k = 0; k < V_; ++k) {
+            const double p = call_.from_logits ? std::exp(log_p_[t * V_ + k]) : 0;
+            d_y[k] = static_cast<T>(p - d_[k]);
+        }
+    }
+
+    const Ctc<T>& call_;
+    const std::int64_t V_;
+    std::int64_t length_ = 0, n_ = 0, wide_ = 0, row_ = 0;  // frames; places, rounded up to vectors, with a margin
+    std::vector<std::int64_t> place_, jump_, may_jump_;     // label of each place; masks
+    std::vector<double> m_, emit_m_, next_m_, label_m_;  // mantissas: a (T + 1, places), p of places, p b, p of labels
+    std::vector<std::int64_t> e_, emit_e_, next_e_, label_e_;  // their exponents
+    std::vector<double> share_, d_, log_p_;
+};
 
 // Rows of the batch are shared out among the threads; each row is one thread's, so their number changes no bit.
 template <class T>
@@ -222,8 +247,8 @@ void ctc(const Ctc<T>& call) {
     const std::int64_t cells = call.B * call.T * (2 * (call.B ? call.starts[call.B] / call.B : 0) + call.V);
     const int count = cells < 20000 ? 1 : static_cast<int>(std::min<std::int64_t>(threads(), call.B));
     parallel(count, [&](Team& team, int me) {
-        CtcRoom room;
-        for (std::int64_t b = me; b < call.B; b += team.size) ctc_row(call, b, room);
+        CtcSums<T> sums(call);
+        for (std::int64_t b = me; b < call.B; b += team.size) sums.row(b);
     });
 }
 
