@@ -52,7 +52,9 @@ accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (a
 
 speech: .venv/installed  ## Train the recognisers of AN4 and of spoken digits (about an hour), and measure them
 	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/fsdd.py
-	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/fsdd.py --parts speakers --out benchmarks/results/accuracy-fsdd-speakers.json
+	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py --model build/an4.elman
+	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py --decode build/an4.elman --out benchmarks/results/accuracy-an4-lm.json
 	$(BIN)/python scripts/speech_tables.py
 
 pictures: .venv/installed  ## Draw the pictures of docs/ anew

@@ -1,8 +1,8 @@
 // The CTC loss and its gradient: the sum over all alignments of a target, row by row of the batch.
 //
 // The places of a target are  blank l1 blank l2 ... blank,  2 S + 1 of them; a is the sum of all paths that reach a
-// place at a frame, b of all that go on from it. Where the reference twin takes logarithms, this one has numbers with an
-// exponent of their own, m 2^e with 1 <= m < 2 and e of 64 bits: they have the range of logarithms, add and multiply
+// place at a frame, b of all that go on from it. Where the reference twin takes logarithms, this one has numbers with
+// an exponent of their own, m 2^e with 1 <= m < 2 and e of 64 bits: they have the range of logarithms, add and multiply
 // without exp and log, and round like doubles. Every element is computed in one fixed order, whatever the instruction
 // set or the number of threads.
 #pragma once

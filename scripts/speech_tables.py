@@ -51,13 +51,14 @@ def load(name: str) -> dict[str, Any]:
 
 def table(words: dict[str, str]) -> str:
     """Return the table of all that was measured, from the committed results."""
-    an4, fsdd, speed = load("accuracy-an4"), load("accuracy-fsdd"), load("speed-ctc")
+    an4, an4_lm, speed = load("accuracy-an4"), load("accuracy-an4-lm"), load("speed-ctc")
+    fsdd = load("accuracy-fsdd") | load("accuracy-fsdd-speakers")
     rows = []
     if an4:
         greedy = an4["greedy"]
         rows.append((words["an4"], f"{greedy['wer']:.2f} / {greedy['cer']:.2f} %", "10.52 / 4.78 %"))
-        if "word_3gram" in an4:
-            (best,) = an4["word_3gram"]
+        if an4_lm:
+            (best,) = an4_lm["word_3gram"]
             rows.append((words["an4_lm"], f"{best['wer']:.2f} / {best['cer']:.2f} %", ""))
         rows.append((words["minutes"].format(**an4), f"{an4['cpu_minutes']:.1f}", ""))
     if "official" in fsdd:
