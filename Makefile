@@ -51,6 +51,7 @@ accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (a
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --compare
 
 speech: .venv/installed  ## Train the recognisers of AN4 and of spoken digits (about an hour), and measure them
+	@mkdir -p build
 	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/fsdd.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/fsdd.py --parts speakers --out benchmarks/results/accuracy-fsdd-speakers.json
 	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py --model build/an4.elman
