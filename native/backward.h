@@ -91,12 +91,31 @@ inline void pass_padding(const Backward<T>& call, const ActiveRows& rows, index 
 // sum[k] += the rows of d, from the last to the first.
 template <class T, class Row>
 inline void add_rows(T* sum, Range columns, index rows, Row row) {
-    constexpr int L = kLanes<T>;
-    for (index k = columns.from; k < columns.to; k += L) {
-        const int lanes = static_cast<int>(std::min<index>(L, columns.to - k));
-        Vec<T> acc = load_first<T>(sum + k, lanes);
-        for (index r = rows; r-- > 0;) acc += load_first<T>(row(r) + k, lanes);
-        store_first<T>(sum + k, acc, lanes);
+    constexpr int L = kLanes<T>, W = 8;  // vectors at once, so that a cache line that was fetched is used up
+    for (index first = columns.from; first < columns.to; first += W * L) {
+        const auto lanes = [&](int w) {
+            const index left = columns.to - first - w * L;
+            return static_cast<int>(left < 0 ? 0 : std::min<index>(L, left));
+        };
+        Vec<T> acc[W];
+        if (columns.to - first >= W * L) {
+#pragma GCC unroll 8
+            for (int w = 0; w < W; ++w) acc[w] = load(sum + first + w * L);
+            for (index r = rows; r-- > 0;) {
+                const T* from = row(r) + first;
+#pragma GCC unroll 8
+                for (int w = 0; w < W; ++w) acc[w] += load(from + w * L);
+            }
+#pragma GCC unroll 8
+            for (int w = 0; w < W; ++w) store<T>(sum + first + w * L, acc[w]);
+            continue;
+        }
+        for (int w = 0; w < W && lanes(w) > 0; ++w) {
+            T* to = sum + first + w * L;
+            Vec<T> total = load_first<T>(to, lanes(w));
+            for (index r = rows; r-- > 0;) total += load_first<T>(row(r) + first + w * L, lanes(w));
+            store_first<T>(to, total, lanes(w));
+        }
     }
 }
 
