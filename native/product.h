@@ -320,6 +320,7 @@ inline auto outer_tile_of(int W) {
 // bits.
 template <class T, class RowA, class RowB>
 inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, index rows, RowA a, RowB b, T* scratch) {
+    if (m_range.from >= m_range.to) return;
     constexpr int L = kLanes<T>;
     const index blocks = divide_up(N, L), panels = divide_up(blocks, kOuterWidth);
     const auto lanes = [N](index column) { return static_cast<int>(N - column < L ? N - column : L); };
