@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ class Plan:
 
 
 def seconds_per_call(run: Run, calls: int) -> float:
-    """Return the mean time of so many calls in a row, after one that is not counted."""
+    """Return the mean time of so many calls in a row, after one that is not counted where there are many."""
     call = run.call
     with run.context():
-        call()
+        if calls > 1:
+            call()
         start = time.perf_counter()
         for _ in repeat(None, calls):
             call()
@@ -32,10 +34,11 @@ def seconds_per_call(run: Run, calls: int) -> float:
 
 
 def calls_for(run: Run, seconds: float) -> int:
-    """Return how many calls take so long, from tries that double."""
-    calls = 1
-    while (took := seconds_per_call(run, calls) * calls) < seconds:
-        calls = max(2 * calls, int(calls * min(seconds / took, 100) * 1.05)) if took > 0 else 2 * calls
+    """Return how many calls take so long, from tries that grow; the first call ever is not judged by."""
+    calls, took = 1, min(seconds_per_call(run, 1) for _ in range(2))
+    while took < seconds:
+        calls = max(2 * calls, math.ceil(1.1 * calls * seconds / max(took, seconds / 100)))
+        took = seconds_per_call(run, calls) * calls
     return calls
 
 

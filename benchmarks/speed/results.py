@@ -18,9 +18,12 @@ TITLES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVI
 
 
 def newest(folder: Path = RESULTS) -> dict[str, Any] | None:
-    """Return the result with the latest date, speed-DATE.json; None where there is none."""
-    paths = sorted(folder.glob("speed-*.json"))
-    return json.loads(paths[-1].read_text(encoding="utf-8")) if paths else None
+    """Return the complete result with the latest date, of speed-DATE.json; None where there is none."""
+    for path in sorted(folder.glob("speed-*.json"), reverse=True):
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if result["complete"]:
+            return result
+    return None
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -154,7 +157,7 @@ def _of_cell(row: Row) -> list[Verdict]:
     elif cell.kind not in KINDS:
         add("times PyTorch", row.others_s["torch"] / row.ours_s if "torch" in row.others_s else None, 1.5)
     elif cell.work == "step":
-        add(f"times {row.best}", row.ratio, next(limit for size, limit in STEP_RATIOS if cell.H <= size))
+        add(f"times {row.best}", row.ratio, next(limit for size, limit in STEP_RATIOS if size >= cell.H))
         add("less 1 us, over reading its weights once", row.read_ratio, 1.3, at_least=False)
     elif cell.work == "inference":
         add(f"times {row.best}", row.ratio, 1.0)
@@ -252,9 +255,7 @@ def report(result: dict[str, Any]) -> str:
         for threads, work, kind, mean, least, most in means(result)
     ]
     if mean_lines:
-        parts.append(
-            plain([("times the best opponent, geometric mean", "threads", "mean", "cells"), *mean_lines])
-        )
+        parts.append(plain([("times the best opponent, geometric mean", "threads", "mean", "cells"), *mean_lines]))
     if result.get("footprint"):
         parts.append(plain(footprint_lines(result, ("", "import over numpy", "installed", "with what it needs"))))
     parts.append("\n".join(map(str, verdicts(result))))
@@ -283,13 +284,12 @@ def footprint_lines(result: dict[str, Any], head: tuple[str, ...]) -> list[tuple
     ]
 
 
-Words = Callable[[str], str]
-
-
-def summary_lines(result: dict[str, Any], head: str, name_of: dict[str, str], threads_word: str) -> list[tuple[str, ...]]:
+def summary_lines(
+    result: dict[str, Any], head: str, names: dict[str, str], threads_words: Callable[[int], str]
+) -> list[tuple[str, ...]]:
     """Return the table of the geometric means, with the least and the largest ratio, a column for each kind of layer.
 
-    `head` is the first word of the head, `name_of` says what each work is called, `threads_word` has a place {}.
+    `head` is the first word of the head; `names` and `threads_words` say what works and so many threads are called.
     """
     by_line: dict[tuple[str, int], dict[str, str]] = {}
     for threads, work, kind, mean, least, most in means(result):
@@ -297,7 +297,20 @@ def summary_lines(result: dict[str, Any], head: str, name_of: dict[str, str], th
     return [
         (head, *KINDS),
         *(
-            (f"{name_of[work]}{threads_word.format(threads)}", *(line.get(kind, "") for kind in KINDS))
+            (f"{names[work]}{threads_words(threads)}", *(line.get(kind, "") for kind in KINDS))
             for (work, threads), line in by_line.items()
         ),
     ]
+
+
+def character_lines(result: dict[str, Any], threads_words: Callable[[int], str]) -> list[tuple[str, ...]]:
+    """Return, a line for each number of threads, the tokens a second of the character model, ours and PyTorch's."""
+    lines = []
+    for row in rows(result):
+        if row.cell.kind not in KINDS and "torch" in row.others_s:
+            tokens, torch_s = row.cell.B * row.cell.T, row.others_s["torch"]
+            sizes = f"B {row.cell.B}, T {row.cell.T}{threads_words(row.threads)}"
+            lines.append(
+                (sizes, f"{tokens / row.ours_s:,.0f}", f"{tokens / torch_s:,.0f}", f"{torch_s / row.ours_s:.2f}")
+            )
+    return lines

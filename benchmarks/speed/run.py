@@ -5,8 +5,8 @@
     python -m benchmarks.speed.run --cells "LSTM step" "GRU training H256" --threads 1
     python -m benchmarks.speed.run --table benchmarks/results/speed-2026-01-31.json
 
-Results are written cell by cell to benchmarks/results/speed-DATE.json (with --quick to build/speed-quick.json). The same
-command goes on where an earlier one was stopped.
+Results are written cell by cell to benchmarks/results/speed-DATE.json, and the same command goes on where an earlier
+one of that day was stopped. With --quick they are written to build/speed-quick.json, always anew.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ QUICK_OUT = ROOT / "build" / "speed-quick.json"
 QUICK_PLAN = Plan(samples=5, seconds=0.05)
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "asimd", "sve")
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ELMAN_NUM_THREADS")
+BUSY = 0.7  # processes that run before we do
 SLOWS_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where they are set
 
 
@@ -59,10 +60,17 @@ def about(opponents: list[str]) -> dict[str, Any]:
         },
         "system": platform.platform(),
         "elman": _output([sys.executable, "-c", "import elman; elman.show_config()"]).splitlines(),
-        "commit": _output(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
-        + ("*" if _output(["git", "-C", str(ROOT), "status", "--porcelain", "src", "native", "benchmarks"]) else ""),
+        "commit": _commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
+
+
+def _commit() -> str:
+    """Return the last commit of what is measured, with a star where files differ from it."""
+    parts = ["src", "native", "pyproject.toml", "benchmarks/speed"]
+    git = ["git", "-C", str(ROOT)]
+    changed = _output([*git, "status", "--porcelain", "--", *parts])
+    return _output([*git, "log", "-1", "--format=%h", "--", *parts]) + "*" * bool(changed)
 
 
 def _output(command: list[str]) -> str:
@@ -72,7 +80,7 @@ def _output(command: list[str]) -> str:
 def begin(out: Path, fresh: bool, header: dict[str, Any]) -> dict[str, Any]:
     """Return the result to go on with, or a new one; ValueError where the file at `out` is of other circumstances."""
     if fresh or not out.exists():
-        return {**header, "cells": {}, "footprint": {}}
+        return {**header, "complete": False, "cells": {}, "footprint": {}}
     result = json.loads(out.read_text(encoding="utf-8"))
     for name in ("about", "plan"):
         if result[name] != header[name]:
@@ -95,7 +103,9 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.speed.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="ten cells with all cores, in under a minute")
-    parser.add_argument("--cells", nargs="+", default=[], metavar="WORDS", help="only cells with these words in the name")
+    parser.add_argument(
+        "--cells", nargs="+", default=[], metavar="WORDS", help="only cells with these words in the name"
+    )
     parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads (default: 1 and 2, as cores allow)")
     parser.add_argument("--opponents", nargs="*", choices=OPPONENTS, help="default: those that are installed")
     parser.add_argument("--samples", type=int, help=f"of each side and cell (default {Plan.samples})")
@@ -121,7 +131,7 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
         if missing(name):
             parser.error(f"{name} needs the package {missing(name)[0]}: pip install {missing(name)[0]}")
     today = datetime.date.today().isoformat()
-    chosen.out = chosen.out or (QUICK_OUT if chosen.quick else results.RESULTS / f"speed-{today}.json")
+    chosen.out = (chosen.out or (QUICK_OUT if chosen.quick else results.RESULTS / f"speed-{today}.json")).absolute()
     try:
         chosen.selected = grid.select(grid.QUICK if chosen.quick else grid.FULL, chosen.cells)
     except ValueError as error:
@@ -152,6 +162,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > BUSY:
+        print(f"other programs are running (load {load:.1f}), so times will be too long and uneven", file=sys.stderr)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(chosen.out, result)
     code = 0
@@ -166,7 +178,9 @@ def main(argv: list[str] | None = None) -> int:
 
             print("import times and sizes", file=sys.stderr)
             result["footprint"] = footprint([OURS, *chosen.opponents], chosen.plan.samples)
-            write_json(chosen.out, result)
+        measured = [set(cells) for cells in result["cells"].values()]
+        result["complete"] = len(measured) > 1 and all(cell.name in names for cell in grid.FULL for names in measured)
+        write_json(chosen.out, result)
     except KeyboardInterrupt:
         print(f"\nstopped; {chosen.out} has the cells so far, and the same command goes on from there", file=sys.stderr)
         return 130

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.tinyshakespeare import write_json
-from benchmarks.speed import character, problem, probes
+from benchmarks.speed import character, probes, problem
 from benchmarks.speed.contestants import OURS, Contestant, Run, contestant
 from benchmarks.speed.grid import KINDS, Cell
 from benchmarks.speed.measure import Plan, fastest, interleaved
@@ -117,7 +117,9 @@ def work(threads: int, cells: list[Cell], opponents: list[str], plan: Plan, out:
     code, start = 0, time.perf_counter()
     try:
         for k, cell in enumerate(waiting):
-            left = f", about {(time.perf_counter() - start) / k * (len(waiting) - k) / 60:.0f} minutes left" if k else ""
+            left = (
+                f", about {(time.perf_counter() - start) / k * (len(waiting) - k) / 60:.0f} minutes left" if k else ""
+            )
             _say(f"{threads} thread{'s' * (threads > 1)}, cell {k + 1} of {len(waiting)}{left}: {cell.name}")
             try:
                 done[cell.name] = measure(cell, contestants, plan)
