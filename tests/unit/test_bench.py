@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import elman
 from benchmarks.speed import footprint, grid, measure, probes, problem, results, run, worker
 from benchmarks.speed.contestants import Run, contestant
 from benchmarks.speed.grid import Cell
@@ -68,6 +69,34 @@ def test_our_side_solves_its_problems(kind, work):
         assert problem.deviation(side.results(), given.expected()) < 1e-5
         side.call()  # a stream that was used is checked from its start
         assert problem.deviation(side.results(), given.expected()) < 1e-5
+
+
+class ModelEngine:
+    """An Engine and its stream, as far as the benchmarks use them, on a model."""
+
+    def __init__(self, model):
+        self.model = model
+        self.state = None
+
+    def __call__(self, x, state=None, lengths=None):
+        return self.model(x, state, lengths=lengths)
+
+    def stream(self):
+        return ModelEngine(self.model)
+
+    def step(self, x_t):
+        y, self.state = self.model(x_t[None], self.state)
+        return y[0]
+
+
+@pytest.mark.parametrize(("work", "way"), [("inference", "Engine"), ("step", "Stream"), ("training", "Model")])
+def test_our_engine_is_measured_where_there_is_one(work, way, monkeypatch):
+    monkeypatch.setattr(elman, "Engine", ModelEngine, raising=False)
+    given = problem.make(Cell("LSTM", work, 1, 4, 5, 6, ragged=work == "inference"))
+    ways = getattr(contestant("elman", 1), work)(given)
+    assert list(ways) == [way]
+    ways[way].call()
+    assert problem.deviation(ways[way].results(), given.expected()) < 1e-5
 
 
 def test_ragged_problem():
