@@ -132,10 +132,10 @@ IMPORT_SECONDS = 0.06
 
 
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
-    """Return every target of which something was measured."""
+    """Return every target of which something was measured; those of means only of a complete result."""
     found = [verdict for row in rows(result) for verdict in _of_cell(row)]
-    for threads, work, kind, mean, _, _ in means(result):
-        if work in MEANS and not math.isnan(mean):
+    for threads, work, kind, mean, _, _ in means(result) if result["complete"] else ():
+        if work in MEANS:
             what = f"geometric mean, {kind} {work}, {_threads(threads)}, times the best opponent"
             found.append(Verdict(what, mean, MEANS[work][kind]))
     if OURS in result.get("footprint", {}):
