@@ -134,10 +134,13 @@ IMPORT_SECONDS = 0.06
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
     """Return every target of which something was measured; those of means only of a complete result."""
     found = [verdict for row in rows(result) for verdict in _of_cell(row)]
-    for threads, work, kind, mean, _, _ in means(result) if result["complete"] else ():
-        if work in MEANS:
-            what = f"geometric mean, {kind} {work}, {_threads(threads)}, times the best opponent"
-            found.append(Verdict(what, mean, MEANS[work][kind]))
+    if result["complete"]:
+        found += [
+            Verdict(f"geometric mean, {kind} {work}, {_threads(threads)}, times {whom}", mean, MEANS[work][kind])
+            for whom, ratios in (("the best opponent", means(result)), ("torch", means(result, "torch")))
+            for threads, work, kind, mean, _, _ in ratios
+            if work in MEANS
+        ]
     if OURS in result.get("footprint", {}):
         seconds = result["footprint"][OURS]["import_median_s"]
         found.append(Verdict("import elman over import numpy, seconds", seconds, IMPORT_SECONDS, at_least=False))
@@ -168,19 +171,23 @@ def _of_cell(row: Row) -> list[Verdict]:
     return found
 
 
-def means(result: dict[str, Any]) -> list[tuple[int, str, str, float, float, float]]:
-    """Return (threads, work, kind, geometric mean, least, largest) of the ratios to each cell's best opponent."""
-    found = []
-    chosen = [row for row in rows(result) if row.cell.kind in KINDS and not row.cell.ragged and row.best]
-    for work in ("step", "inference", "training"):
-        for threads in sorted({row.threads for row in chosen}):
-            for kind in KINDS:
-                ratios = [
-                    row.ratio for row in chosen if (row.cell.work, row.threads, row.cell.kind) == (work, threads, kind)
-                ]
-                if ratios:
-                    found.append((threads, work, kind, geometric_mean(ratios), min(ratios), max(ratios)))
-    return found
+def means(result: dict[str, Any], opponent: str | None = None) -> list[tuple[int, str, str, float, float, float]]:
+    """Return (threads, work, kind, geometric mean, least, largest) of the ratios to each cell's best opponent, or to one.
+
+    Ragged batches and the character model do not count.
+    """
+    ratios: dict[tuple[str, int, str], list[float]] = {}
+    for row in rows(result):
+        whom = opponent or row.best
+        if row.cell.kind in KINDS and not row.cell.ragged and whom in row.others_s:
+            ratios.setdefault((row.cell.work, row.threads, row.cell.kind), []).append(row.others_s[whom] / row.ours_s)
+    return [
+        (threads, work, kind, geometric_mean(found), min(found), max(found))
+        for work in ("step", "inference", "training")
+        for threads in sorted({row[1] for row in ratios})
+        for kind in KINDS
+        if (found := ratios.get((work, threads, kind)))
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------- tables

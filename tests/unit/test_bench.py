@@ -307,6 +307,12 @@ def test_means(result):
         ("inference", "LSTM"): pytest.approx([4, 2, 8]),  # the ragged RNN counts nowhere
         ("training", "GRU"): pytest.approx([0.5, 0.5, 0.5]),
     }
+    beside_torch = {(work, kind): mean for _, work, kind, mean, *_ in results.means(result, "torch")}
+    assert beside_torch == {
+        ("step", "GRU"): pytest.approx(15),
+        ("inference", "LSTM"): pytest.approx(18**0.5),
+        ("training", "GRU"): pytest.approx(8),
+    }
 
 
 def test_targets(result):
@@ -318,6 +324,8 @@ def test_targets(result):
         "GRU training B8 T100 I64 H128, 1 thread, times torch",
         "character model training B64 T64 I64 H256, 1 thread, times PyTorch",
         "geometric mean, LSTM inference, 1 thread, times the best opponent",
+        "geometric mean, LSTM inference, 1 thread, times torch",
+        "geometric mean, GRU training, 1 thread, times torch",
         "import elman over import numpy, seconds",
     }
     assert set(found) - met == {
