@@ -172,7 +172,7 @@ def _of_cell(row: Row) -> list[Verdict]:
 
 
 def means(result: dict[str, Any], opponent: str | None = None) -> list[tuple[int, str, str, float, float, float]]:
-    """Return (threads, work, kind, geometric mean, least, largest) of the ratios to each cell's best opponent, or to one.
+    """Return (threads, work, kind, geometric mean, least, largest) of the ratios to the best of each cell, or to one.
 
     Ragged batches and the character model do not count.
     """
