@@ -5,18 +5,20 @@ PARITY := .venv-parity/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow lint format parity accuracy pictures clean
+.PHONY: help demo test test-slow sanitize lint format parity accuracy pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
-.venv/installed: pyproject.toml
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/*)
+
+.venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lint]'
 	@touch $@
 
 # PyTorch is the oracle of these tests, never a dependency of the package.
-.venv-parity/installed: pyproject.toml
+.venv-parity/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv-parity
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
@@ -47,6 +49,12 @@ accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (a
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side elman
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side torch
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --compare
+
+sanitize: .venv/installed  ## Run every native kernel under the address and undefined-behaviour sanitizers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize
+	build/sanitize/sanitize
 
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py

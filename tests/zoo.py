@@ -9,8 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elman import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Model, Params, Residual, Sequential, stack
-from elman import kernels
+from elman import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Linear,
+    Model,
+    Params,
+    Residual,
+    Sequential,
+    kernels,
+    stack,
+)
 from elman.layers import Layer, Recurrent
 from elman.trees import tree_map
 
@@ -18,7 +31,6 @@ I, H, V = 3, 4, 7
 B, T = 4, 5
 LENGTHS = {"full": None, "ragged": (3, 5, 0, 1)}  # of the B rows
 DTYPES = ("float32", "float64")
-
 
 
 def _twins() -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 from elman import diagnose, losses, optim, sequences
 from elman.engine import Engine, Stream
 from elman.kernels import show_config, use_kernels
-from elman.kernels.threads import get_num_threads, set_num_threads
 from elman.kernels.spec import GRUState, LSTMState, RNNState
+from elman.kernels.threads import get_num_threads, set_num_threads
 from elman.layers import (
     GRU,
     LSTM,

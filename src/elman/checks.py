@@ -123,7 +123,7 @@ def token_range(where: str, x: Array, vocabulary_size: int) -> None:
 
 
 def step_input(where: str, x: Any, rows: int | None, size: int, dtype: Any) -> Array:
-    """Return the features of one step as (rows, size) of dtype; one sequence (rows None) may leave out the first axis."""
+    """Return the features of one step as (rows, size) of dtype; one sequence (rows None) may be passed as (size,)."""
     array = real_array(where, "x", x, dtype)
     shape = (size,) if rows is None else (rows, size)
     if array.shape != shape and ((rows or 1) > 1 or array.shape not in ((size,), (1, size))):

@@ -82,7 +82,7 @@ class Engine:
     @property
     def nbytes(self) -> int:
         """Bytes of the parameters and of their packed form."""
-        return int(self._params.flat.nbytes) + sum(packed.nbytes for packed in self._packed.values())
+        return int(self._params.flat.nbytes + sum(packed.nbytes for packed in self._packed.values()))
 
     def __repr__(self) -> str:
         return f"Engine({self.layer!r}, precision={self.precision!r})"
@@ -92,7 +92,8 @@ class Engine:
         from elman.kernels import native
 
         if isinstance(layer, Residual):
-            return self._pack(layer.layer, params)
+            self._pack(layer.layer, params)
+            return
         narrow = self.precision == "bfloat16"
         if isinstance(layer, Recurrent):
             weights = Weights(*(params.get(name) for name in Weights._fields))  # type: ignore[arg-type]
@@ -115,8 +116,8 @@ class Stream:
             y_t = stream.step(x_t)           # x_t (I,) -> y_t (O,), or ids for a model that takes tokens
         stream.reset()
 
-    With a batch size B, x_t is (B, I) and y_t (B, O), and ``reset(rows)`` begins single rows anew. Any number of streams
-    may use one engine at once, each from one thread at a time.
+    With a batch size B, x_t is (B, I) and y_t (B, O), and ``reset(rows)`` begins single rows anew. Any number
+    of streams may use one engine at once, each from one thread at a time.
     """
 
     def __init__(self, engine: Engine, batch_size: int | None = None) -> None:
@@ -230,7 +231,7 @@ def _start_of(layer: Layer, params: Params, B: int) -> Any:
     return tuple(_start_of(child, params.child(name), B) for name, child in children.items())
 
 
-class _NoNativeForm(Exception):
+class _NoNativeFormError(Exception):
     """The native stream has no such layer."""
 
 
@@ -284,7 +285,7 @@ def _native_steps(engine: Engine, batch_size: int | None) -> _NativeSteps | None
     recurrent: list[int] = []
     try:
         count = _append(program, engine, engine.layer, engine._params, 0, recurrent)
-    except _NoNativeForm:
+    except _NoNativeFormError:
         return None
     if count == 0:
         return None
@@ -306,7 +307,7 @@ def _append(program: Any, engine: Engine, layer: Layer, params: Params, count: i
     if isinstance(layer, Residual):
         end = _append(program, engine, layer.layer, params, count, recurrent)
         if end == count:
-            raise _NoNativeForm
+            raise _NoNativeFormError
         program.add_output_of(count - 1)
         return end + 1
     if isinstance(layer, Embedding):
@@ -318,5 +319,5 @@ def _append(program: Any, engine: Engine, layer: Layer, params: Params, count: i
         program.recurrent(engine._packed[params["weight_hh"].ctypes.data], layer.token_input)
         recurrent.append(count)
     else:
-        raise _NoNativeForm
+        raise _NoNativeFormError
     return count + 1

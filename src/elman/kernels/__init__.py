@@ -44,7 +44,9 @@ def _load(name: str) -> Kernels:
         native_module()
     except ImportError as error:
         if name == "native":
-            raise ImportError(f"elman has no native kernels here ({error}); use ELMAN_KERNELS=auto or reference") from error
+            raise ImportError(
+                f"elman has no native kernels here ({error}); use ELMAN_KERNELS=auto or reference"
+            ) from error
         warnings.warn(
             f"elman computes with NumPy, more slowly, for its native kernels cannot be loaded: {error}", stacklevel=3
         )

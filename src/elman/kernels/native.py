@@ -13,7 +13,7 @@ import numpy as np
 
 from elman import _native
 from elman.kernels import reference
-from elman.kernels.reference import output_gradient, outputs, states_before, valid_steps
+from elman.kernels.reference import outputs, valid_steps
 from elman.kernels.spec import (
     GRUState,
     GRUTape,
@@ -269,9 +269,7 @@ def lstm_forward(  # noqa: D103
     return _lstm_forward(x, state, weights, steps, keep, None)
 
 
-def _lstm_forward(
-    x: Array, state: LSTMState, weights: Weights, steps: Steps, keep: bool, packed: Any
-) -> KernelForward:
+def _lstm_forward(x: Array, state: LSTMState, weights: Weights, steps: Steps, keep: bool, packed: Any) -> KernelForward:
     p = _forward("lstm", x, state, weights, steps, keep, packed)
     tape = None if p.h is None or p.c is None or p.gates is None else LSTMTape(x, p.h, p.c, p.gates)
     return KernelForward(p.y, LSTMState(*p.state), tape)

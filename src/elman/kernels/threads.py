@@ -48,8 +48,8 @@ def usable_cores() -> int:
 def _quota() -> float:
     """Return the cores that the control group of this process allows, or infinity."""
     try:  # version 2
-        allowed, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return math.inf if allowed == "max" else int(allowed) / int(period)
+        quota, per = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return math.inf if quota == "max" else int(quota) / int(per)
     except (OSError, ValueError, ZeroDivisionError):
         pass
     try:  # version 1
