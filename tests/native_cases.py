@@ -1,4 +1,4 @@
-"""What the tests of the native kernels share: models whose numbers tell faults apart, and a guard for global settings."""
+"""What the tests of the native kernels share: models whose numbers tell faults apart, and a guard for settings."""
 
 from __future__ import annotations
 

@@ -283,9 +283,7 @@ def test_what_can_be_cast_is_cast(twin):
 )
 def test_what_needs_the_end_of_a_sequence_refuses_to_stream(layer, twin):
     engine = elman.Engine(model(layer))
-    with pytest.raises(
-        ValueError, match="needs the end of a sequence before its first output .a layer runs in reverse"
-    ):
+    with pytest.raises(ValueError, match="needs the end of a sequence before its first output"):
         engine.stream()
     with pytest.raises(ValueError, match="so it cannot go step by step; call the engine on whole sequences"):
         engine.stream(3)
@@ -362,7 +360,7 @@ def test_streams_of_one_engine_do_not_meet(twin):
     streams = [engine.stream() for _ in range(3)]
     y = np.stack([[stream.step(x[b, t]) for b, stream in enumerate(streams)] for t in range(6)], axis=1)
     for b in range(3):
-        assert_same(y[b], np.stack([s for s in steps(engine.stream(), x[b])]))
+        assert_same(y[b], steps(engine.stream(), x[b]))
 
 
 def test_what_is_said_of_an_engine(twin):
@@ -384,6 +382,7 @@ with elman.use_kernels("reference"):
     engine = elman.Engine(made)
     stream = engine.stream()
     x = np.ones((5, 3), np.float32)
-    print(np.abs(np.stack([stream.step(v) for v in x]) - made(x).y).max() < 1e-6, engine.nbytes == made.params.flat.nbytes)
+    y = np.stack([stream.step(v) for v in x])
+    print(np.abs(y - made(x).y).max() < 1e-6, engine.nbytes == made.params.flat.nbytes)
 """
     assert fresh(code) == "True True\n"

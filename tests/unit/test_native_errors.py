@@ -265,9 +265,9 @@ def test_programs_and_streams_that_do_not_fit():
     refuse(lambda p: m.Stream32(p, 1), "needs a layer and a row")
     refuse(lambda p: (p.recurrent(lstm, False), m.Stream32(p, 1).states(7)), None)
     for rows in (0, -1):
+        program = m.Program32()
+        program.recurrent(lstm, False)
         with pytest.raises((*REFUSALS, RuntimeError, MemoryError)):
-            program = m.Program32()
-            program.recurrent(lstm, False)
             m.Stream32(program, rows)
     with pytest.raises(ValueError, match="another type"):
         m.Program64().recurrent(lstm, False)

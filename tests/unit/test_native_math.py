@@ -69,7 +69,7 @@ def test_sample_of_all_float32(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NUMBERS)
 def test_all_float32(name):
-    """Every one of the 2^32 numbers; the instruction sets with fused multiply-add give the same bits, so one stands for all."""
+    """Every one of the 2^32 numbers, by one of the instruction sets that give the same bits."""
     step, worst = 2**22, 0.0
     for start in range(0, 2**32, step):
         x = floats(start, step)

@@ -34,7 +34,7 @@ ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2}
 
 
 def _rows(x: Array) -> Array:
-    """Return x aligned, with its last axis contiguous; the others may have any strides that are whole numbers of x's."""
+    """Return x aligned, its last axis contiguous, the others with any strides that are whole numbers of its items."""
     contiguous = x.strides[-1] == x.itemsize or x.shape[-1] < 2
     if contiguous and x.flags.aligned and all(stride % x.itemsize == 0 for stride in x.strides):
         return x
