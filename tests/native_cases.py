@@ -80,12 +80,14 @@ def settings(*, threads: int | None = None, isa: str | None = None) -> Iterator[
 
 
 def fresh(code: str, *, timeout: float = 120, **environment: str) -> str:
-    """Return what code prints in a process of its own."""
+    """Return what code prints in a process of its own, which can import the tests."""
+    here = os.path.dirname(__file__)
+    path = os.pathsep.join([here, os.path.join(here, "unit"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__), **environment},
+        env={**os.environ, "PYTHONPATH": path, **environment},
         timeout=timeout,
         check=False,
     )

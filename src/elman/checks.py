@@ -122,31 +122,13 @@ def token_range(where: str, x: Array, vocabulary_size: int) -> None:
         raise ValueError(f"{where}: token ids must be 0 to {vocabulary_size - 1}, got {x[t, b]} in row {b} at step {t}")
 
 
-def step_input(where: str, x: Any, rows: int | None, size: int, dtype: Any) -> Array:
-    """Return the features of one step as (rows, size) of dtype; one sequence (rows None) may be passed as (size,)."""
-    array = real_array(where, "x", x, dtype)
-    shape = (size,) if rows is None else (rows, size)
-    if array.shape != shape and ((rows or 1) > 1 or array.shape not in ((size,), (1, size))):
-        hint = "; sequences of several steps go through the engine" if array.ndim > len(shape) else ""
-        raise ValueError(f"{where}: x must be {shape}, one step, got {array.shape}{hint}")
-    return np.require(array.reshape(rows or 1, size), requirements=["C", "A"])
-
-
-def step_tokens(where: str, x: Any, rows: int | None, vocabulary_size: int) -> Array:
-    """Return the token ids of one step as (rows,); one sequence (rows None) may pass a single id."""
-    array = any_array(x)
-    if array.dtype.kind not in "ui":
-        raise TypeError(f"{where}: x must hold integer token ids, got dtype {array.dtype}")
-    if array.shape != (() if rows is None else (rows,)) and ((rows or 1) > 1 or array.shape not in ((), (1,))):
-        expected = "one token id" if rows is None else f"({rows},) token ids"
-        hint = "; sequences of several steps go through the engine" if array.ndim > (rows is not None) else ""
-        raise ValueError(f"{where}: x must be {expected}, one step, got {array.shape}{hint}")
-    ids = array.reshape(rows or 1)
-    wrong = np.flatnonzero((ids < 0) | (ids >= vocabulary_size))
-    if wrong.size:
-        row = f" in row {wrong[0]}" if rows else ""
-        raise ValueError(f"{where}: token ids must be 0 to {vocabulary_size - 1}, got {ids[wrong[0]]}{row}")
-    return ids.astype(np.int64)
+def one_step(where: str, x: Array, rows: int | None, *size: int) -> Array:
+    """Return x, one step of `rows` sequences, as (rows, *size); x of a single one (None) has no first axis."""
+    shape = size if rows is None else (rows, *size)
+    if x.shape != shape and ((rows or 1) > 1 or x.shape not in (size, (1, *size))):
+        hint = "; sequences of several steps go through the engine" if x.ndim > len(shape) else ""
+        raise ValueError(f"{where}: x must be {shape}, one step, got {x.shape}{hint}")
+    return np.require(x.reshape(rows or 1, *size), requirements=["C", "A"])
 
 
 def row_lengths(where: str, lengths: Any, B: int, T: int) -> Array:

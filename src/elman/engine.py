@@ -206,9 +206,12 @@ class Stream:
         """Return x (B, I) or ids (B,) or one id, of the engine's type; raise in words where it does not fit."""
         layer, where = self.engine.layer, f"Stream of {self.engine.layer!r}"
         if not layer.takes_tokens:
-            return checks.step_input(where, x, self.batch_size, layer.in_size or 0, self._dtype)
-        ids = checks.step_tokens(where, x, self.batch_size, layer.in_size or 0)
-        return ids[0] if self.batch_size is None else ids
+            x = checks.real_array(where, "x", x, self._dtype)
+            return checks.one_step(where, x, self.batch_size, layer.in_size or 0)
+        ids = checks.token_input(where, np.atleast_1d(checks.any_array(x)))
+        ids = checks.one_step(where, ids, self.batch_size)
+        checks.token_range(where, ids[None], layer.in_size or 0)
+        return int(ids[0]) if self.batch_size is None else ids.astype(np.int64)
 
 
 def _leaves(tree: Any) -> list[Array]:

@@ -66,9 +66,8 @@ def counter(tmp_path_factory):
 
 def counted(counter, call, *arguments):
     """Run a function of this file in a process whose allocations are counted."""
-    path = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
     code = f"import test_native_memory as t; t.{call}(*{arguments!r})"
-    return fresh(code, LD_PRELOAD=counter, PYTHONPATH=path, ELMAN_KERNELS="native", timeout=600)
+    return fresh(code, LD_PRELOAD=counter, ELMAN_KERNELS="native", timeout=600)
 
 
 class Count:

@@ -110,7 +110,6 @@ def test_the_mode_of_the_caller_is_restored():
         lambda: passes(model(Linear(65, 300)), x, ()),
         lambda: kernels.active().softmax_cross_entropy(x[0], np.zeros(12, int)),
         lambda: kernels.active().scatter_rows(np.zeros(2, int), x[:, 0], np.zeros((3, 65), np.float32)),
-        lambda: pytest.raises(ValueError, stream.step, np.full((2, 3), 1.0)),
     ]
 
     def all_restore():
@@ -156,7 +155,8 @@ made = model(elman.LSTM(65, 257))
 x, state = given(made, 2, 12)
 kernels.native_module().set_threads({threads})
 def digest(_=None):
-    return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for _, a in leaves(passes(made, x, state)))).hexdigest()
+    results = [np.ascontiguousarray(array).tobytes() for _, array in leaves(passes(made, x, state))]
+    return hashlib.sha256(b"".join(results)).hexdigest()
 expected = digest()
 assert not {counted} or len(os.listdir("/proc/self/task")) >= {threads}
 {busy}
@@ -265,7 +265,7 @@ def test_other_threads_run_during_a_call(what):
             made.backward(forward.tape, d_y)
         else:
             stream = engine.stream(4)
-            for t in range(30):
+            for t in range(400):
                 stream.step(x[:, t].copy())
 
     before = sys.getswitchinterval()

@@ -187,7 +187,8 @@ def test_import_changes_nothing_and_use_adds_threads_only():
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity cannot be set here")
 @needs_native
 def test_the_default_follows_affinity():
-    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import elman; print(elman.get_num_threads())"
+    code = "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import elman; print(elman.get_num_threads())"
+    code = "import os; " + code
     assert fresh("import os; os.environ.pop('ELMAN_NUM_THREADS', None); " + code) == "1\n"
     assert fresh(code, ELMAN_NUM_THREADS="7") == "7\n"
     assert zoo.TWINS[-1] == "native"
