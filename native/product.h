@@ -31,6 +31,7 @@ template <class T>
 class Buffer {
    public:
     explicit Buffer(index count) {
+        if (count == 0) return;
         constexpr std::size_t kLarge = std::size_t{1} << 21;
         const std::size_t wanted = static_cast<std::size_t>(count) * sizeof(T), unit = wanted >= 2 * kLarge ? kLarge : 64;
         const std::size_t bytes = (wanted + 2 * unit - 1) / unit * unit;
@@ -46,7 +47,7 @@ class Buffer {
     operator T*() const { return p_; }
 
    private:
-    T* p_;
+    T* p_ = nullptr;
 };
 
 struct Range {
@@ -144,7 +145,7 @@ inline void product(index n, Range panels, int W, index K, const S* weights, Row
         for (index panel = panels.from; panel < panels.to;) {
             const index wanted = tiles == 1 ? panels_at_once(rows) : 1;
             const index P = panel + wanted <= panels.to ? wanted : 1;
-            for (index k = 0, end; k == 0 || k < K; k = end) {
+            for (index k = 0, end = -1; end < K; k = end) {  // once even where there is nothing to sum
                 end = k + kSlice + kSlice / 2 < K && rows > kRows ? k + kSlice : K;
                 for (index t = 0, i = 0, height; t < tiles; ++t, i += height) {
                     height = low + (t < taller);
