@@ -18,6 +18,7 @@
 #include <immintrin.h>
 #endif
 
+#include "beam.h"
 #include "calls.h"
 #include "isa.h"
 #include "packed.h"
@@ -302,6 +303,58 @@ void on_any_threads(F f) {
     require((mode() & 0xffc0u) == (before & 0xffc0u), "the floating-point mode is not restored");
 }
 
+// The CTC loss, rows of every length, some impossible; as one vector of losses and gradients.
+template <class T>
+std::vector<T> alignments(const Kernels<T>& kernels, index steps, index B, index V, index S, bool from_logits) {
+    const auto y = random_numbers<T>(steps * B * V, 3, 7);
+    Numbers<T> d_y(steps * B * V);
+    Numbers<double> losses(B);
+    Numbers<std::int64_t> lengths(B, 0), starts(B + 1, 0), targets(0, 0);
+    for (index b = 0; b < B; ++b) {
+        lengths[b] = steps * (b + 1) / B;
+        const index n = S * (B - b) / B;
+        for (index s = 0; s < n; ++s) targets.push_back(V > 1 ? 1 + (s * s + b) % (V - 1) : 0);
+        starts[b + 1] = static_cast<index>(targets.size());
+    }
+    kernels.ctc({steps, B, V, {y.p(), B * V, V}, lengths.p(), targets.p(), starts.p(), 0, from_logits, losses.p(),
+                 {d_y.p(), B * V, V}});
+    std::vector<T> all(d_y.begin(), d_y.end());
+    for (const double loss : losses) all.push_back(static_cast<T>(std::isinf(loss) ? -1 : loss));
+    require(all_finite(all), "a result is not finite");
+    ++g_calls;
+    return all;
+}
+
+// A beam without a scorer, and one that is told of its scorer's states as it meets them.
+void beams() {
+    for (const index V : {2, 3, 30})
+        for (const index width : {1, 2, 50}) {
+            g_doing = "beam of " + std::to_string(width) + ", labels " + std::to_string(V);
+            const index steps = 40;
+            const auto log_p = random_numbers<double>(steps * V, 2, 8);
+            Beam plain(V, width, V - 1, -1);
+            require(plain.advance(log_p.p(), steps, nullptr) == steps, "a frame is missing");
+            Beam scored(V, width, 0, 0);
+            std::vector<std::int64_t> row_of, following;
+            std::vector<double> scores;
+            for (index done = 0; done < steps;) {
+                for (const std::int64_t state : scored.states) {
+                    if (state >= static_cast<index>(row_of.size())) row_of.resize(state + 1, -1);
+                    if (row_of[state] >= 0) continue;
+                    row_of[state] = static_cast<index>(scores.size()) / V;
+                    for (index k = 0; k < V; ++k) following.push_back(state + 1), scores.push_back(0.1 * (k % 3));
+                }
+                const Transitions transitions = {row_of.data(), static_cast<index>(row_of.size()), following.data(),
+                                                 scores.data()};
+                done += scored.advance(log_p.p() + done * V, steps - done, &transitions);
+            }
+            for (const Beam* beam : {&plain, &scored})
+                for (std::size_t place = 0; place < beam->nodes.size(); ++place)
+                    require(beam->labels(static_cast<index>(place)).size() <= steps, "a label has no frame");
+            g_calls += 2;
+        }
+}
+
 template <class T>
 void all_of(const KernelTable& table, const Kernels<T>& kernels, bool quick) {
     const std::string where = std::string(table.isa) + (sizeof(T) == 4 ? " float32" : " float64");
@@ -336,6 +389,12 @@ void all_of(const KernelTable& table, const Kernels<T>& kernels, bool quick) {
             g_doing = where + ", stream " + std::to_string(B) + " " + std::to_string(I) + " " + std::to_string(H);
             on_any_threads([&] { return stream<T>(kernels, B, I, H, narrow && sizeof(T) == 4); });
         }
+    for (const auto& [steps, B, V, S] : {std::tuple<index, index, index, index>{1, 1, 1, 0}, {1, 1, 2, 1}, {0, 2, 3, 1},
+                                         {5, 3, 4, 2}, {7, 1, 3, 9}, {40, 5, 6, 13}, {60, 8, 30, 20}, {3, 0, 4, 0}})
+        for (const bool from_logits : {false, true}) {
+            g_doing = where + ", ctc " + std::to_string(steps) + " " + std::to_string(B) + " " + std::to_string(S);
+            on_any_threads([&] { return alignments<T>(kernels, steps, B, V, S, from_logits); });
+        }
     g_doing = where + ", two callers at once";
     set_threads(2);
     const auto work = [&] { recurrence<T>(kernels, Cell::lstm, {17, 20, 33, 65}, {false, true, false, false, true, false, false}); };
@@ -350,6 +409,7 @@ void all_of(const KernelTable& table, const Kernels<T>& kernels, bool quick) {
 
 int main(int count, char** arguments) {
     const bool quick = count > 1 && std::string(arguments[1]) == "--quick";
+    beams();
     for (const KernelTable* table : instruction_sets()) {
         all_of<float>(*table, table->f32, quick);
         all_of<double>(*table, table->f64, quick);
