@@ -48,10 +48,12 @@ lint: .venv/installed  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror native/*.h native/*.cpp
 
 format: .venv/installed  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i native/*.h native/*.cpp
 
 parity: .venv-parity/installed  ## Compare with PyTorch, live
 	$(ONE_THREAD) ELMAN_REQUIRE_PARITY=1 $(PARITY)/python -m pytest tests/parity
