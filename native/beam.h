@@ -11,7 +11,7 @@ namespace elman {
 // What a scorer adds, for those of its states whose row is known: row r of following and scores belongs to the states
 // with row_of[state] = r; -1, or a state beyond n_states, is not known yet.
 struct Transitions {
-    const std::int64_t* row_of = nullptr;     // (n_states,)
+    const std::int64_t* row_of = nullptr;  // (n_states,)
     std::int64_t n_states = 0;
     const std::int64_t* following = nullptr;  // (rows, V) state after each label
     const double* scores = nullptr;           // (rows, V) what is added, in nats

@@ -51,8 +51,8 @@ inline Wide normalised(f64s m, i64s e) {
     const i64s bits = (i64s)m;
     const i64s none = m == f64s{};
     const i64s grown = e + (bits >> kMantissaBits) - splat_int(kExponentBias);
-    const i64s mantissa = (bits & splat_int((std::int64_t{1} << kMantissaBits) - 1)) |
-                          splat_int(kExponentBias << kMantissaBits);
+    const i64s mantissa =
+        (bits & splat_int((std::int64_t{1} << kMantissaBits) - 1)) | splat_int(kExponentBias << kMantissaBits);
     return {none ? f64s{} : (f64s)mantissa, none ? splat_int(kNever) : grown};
 }
 
@@ -183,8 +183,8 @@ class CtcSums {
             const std::int64_t end = std::min(wide_, 2 * t + 2);  // no path is further yet
             for (std::int64_t s = 0; s < end; s += L) {
                 const i64s jump = load_ints(jump_.data() + s);
-                const Wide now = emitted(
-                    sum(at(m + s, e + s), at(m + s - 1, e + s - 1), at_jump(jump, m + s - 2, e + s - 2)), s);
+                const Wide now =
+                    emitted(sum(at(m + s, e + s), at(m + s - 1, e + s - 1), at_jump(jump, m + s - 2, e + s - 2)), s);
                 store(m + row_ + s, now.m);
                 store_ints(e + row_ + s, now.e);
             }

@@ -319,7 +319,16 @@ std::vector<T> alignments(const Kernels<T>& kernels, index steps, index B, index
         for (index s = 0; s < n; ++s) targets.push_back(V > 1 ? 1 + (s * s + b) % (V - 1) : 0);
         starts[b + 1] = static_cast<index>(targets.size());
     }
-    kernels.ctc({steps, B, V, {y.p(), B * V, V}, lengths.p(), targets.p(), starts.p(), 0, from_logits, losses.p(),
+    kernels.ctc({steps,
+                 B,
+                 V,
+                 {y.p(), B * V, V},
+                 lengths.p(),
+                 targets.p(),
+                 starts.p(),
+                 0,
+                 from_logits,
+                 losses.p(),
                  {d_y.p(), B * V, V}});
     std::vector<T> all(d_y.begin(), d_y.end());
     for (const double loss : losses) all.push_back(static_cast<T>(std::isinf(loss) ? -1 : loss));
@@ -399,8 +408,14 @@ void all_of(const KernelTable& table, const Kernels<T>& kernels, bool quick) {
             g_doing = where + ", stream " + std::to_string(B) + " " + std::to_string(I) + " " + std::to_string(H);
             on_any_threads([&] { return stream<T>(kernels, B, I, H, narrow && sizeof(T) == 4); });
         }
-    for (const auto& [steps, B, V, S] : {std::tuple<index, index, index, index>{1, 1, 1, 0}, {1, 1, 2, 1}, {0, 2, 3, 1},
-                                         {5, 3, 4, 2}, {7, 1, 3, 9}, {40, 5, 6, 13}, {60, 8, 30, 20}, {3, 0, 4, 0}})
+    for (const auto& [steps, B, V, S] : {std::tuple<index, index, index, index>{1, 1, 1, 0},
+                                         {1, 1, 2, 1},
+                                         {0, 2, 3, 1},
+                                         {5, 3, 4, 2},
+                                         {7, 1, 3, 9},
+                                         {40, 5, 6, 13},
+                                         {60, 8, 30, 20},
+                                         {3, 0, 4, 0}})
         for (const bool from_logits : {false, true}) {
             g_doing = where + ", ctc " + std::to_string(steps) + " " + std::to_string(B) + " " + std::to_string(S);
             on_any_threads([&] { return alignments<T>(kernels, steps, B, V, S, from_logits); });
