@@ -1,0 +1,13 @@
+"""Time series with scikit-learn's manners: forecasting, classification, regression and anomalies.
+
+Needs scikit-learn: ``pip install elman[series]``. ``import elman`` alone does not load it.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError("series need scikit-learn, which is not installed: pip install elman[series]") from error
+
+from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
+
+__all__ = ["RecurrentClassifier", "RecurrentRegressor"]
