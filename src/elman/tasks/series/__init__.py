@@ -8,6 +8,19 @@ try:
 except ImportError as error:
     raise ImportError("series need scikit-learn, which is not installed: pip install elman[series]") from error
 
+from elman.tasks.series.forecaster import RecurrentForecaster, Report
+from elman.tasks.series.frames import from_frame
+from elman.tasks.series.inputs import Sequences
 from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
 
-__all__ = ["RecurrentClassifier", "RecurrentRegressor"]
+from elman.tasks.series.scaling import SequenceScaler
+
+__all__ = [
+    "RecurrentClassifier",
+    "RecurrentForecaster",
+    "RecurrentRegressor",
+    "Report",
+    "SequenceScaler",
+    "Sequences",
+    "from_frame",
+]
