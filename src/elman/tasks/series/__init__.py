@@ -8,6 +8,7 @@ try:
 except ImportError as error:
     raise ImportError("series need scikit-learn, which is not installed: pip install elman[series]") from error
 
+from elman.tasks.series.detector import RecurrentDetector
 from elman.tasks.series.forecaster import RecurrentForecaster, Report
 from elman.tasks.series.frames import from_frame
 from elman.tasks.series.inputs import Sequences
@@ -17,6 +18,7 @@ from elman.tasks.series.scaling import SequenceScaler
 
 __all__ = [
     "RecurrentClassifier",
+    "RecurrentDetector",
     "RecurrentForecaster",
     "RecurrentRegressor",
     "Report",

@@ -155,6 +155,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self.n_paths = n_paths
         self.random_state = random_state
 
+    _called = ""  # the name in errors, where another estimator uses this one
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
@@ -209,7 +211,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     @property
     def _name(self) -> str:
-        return type(self).__name__
+        return self._called or type(self).__name__
 
     def _check(self) -> Plan:
         name = self._name
@@ -257,8 +259,6 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def _values(self, X: Any) -> list[Array]:
         """Return the series in the units that the network works on: logarithms if wanted."""
-        if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype != object:
-            X = X[None]  # one series of one feature
         rows = as_sequences(self._name, X, missing=self.missing == "mask")
         if not self.log:
             return rows
@@ -635,15 +635,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def update_many(self, series_ids: Sequence[Hashable], X: Any, *, covariates: Any = None) -> None:
         """Read the next value of many live series at once: ids, X (n, D), and covariates (n, 1 + S, C)."""
         check_is_fitted(self, "n_features_in_")
-        values = np.asarray(X, np.float64)
-        values = values[:, None] if values.ndim == 1 else values
-        if values.shape != (len(series_ids), self.n_features_in_):
-            raise ValueError(
-                f"{self._name}: update needs values ({len(series_ids)}, {self.n_features_in_}), got {values.shape}"
-            )
-        if self.missing != "mask" and np.isnan(values).any():
-            raise ValueError(f"{self._name}: update got a NaN; missing='mask' takes it as missing")
-        values = np.log(values) if self.log else values
+        values = self._next_values(X, len(series_ids))
         new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
         if len(new):
             self.start(list(dict.fromkeys(new)))
@@ -652,6 +644,18 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         rows = self._store.numbers(series_ids)
         live = self._reader.read(self._store.get(rows), values[:, None], None, None if known is None else np.stack(known))
         self._store.put(rows, live)
+
+    def _next_values(self, X: Any, n: int) -> Array:
+        """Return the next values of n live series, (n, D), in the units that the network works on."""
+        values = np.asarray(X, np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.shape != (n, self.n_features_in_):
+            raise ValueError(f"{self._name}: update needs values ({n}, {self.n_features_in_}), got {values.shape}")
+        if np.isinf(values).any() or (self.missing != "mask" and np.isnan(values).any()):
+            raise ValueError(f"{self._name}: update got a NaN or an infinity; missing='mask' takes NaN as missing")
+        if self.log and (values <= 0).any():
+            raise ValueError(f"{self._name}: update got {values.min()}; log=True needs values above 0")
+        return np.log(values) if self.log else values
 
     def forecast(self, series_id: Hashable, *, covariates: Any = None) -> Array:
         """Return the next `horizon` values (S, D) of a live series; covariates (S, C), of the next steps."""

@@ -67,7 +67,7 @@ def as_sequences(where: str, x: Any, *, missing: bool = False, shortest: int = 1
                 "and time is the first axis: (T, F)"
             )
         if features == 0:
-            raise ValueError(f"{where}: Found array with 0 feature(s) (shape={row.shape}): a minimum of 1 is required")
+            raise ValueError(f"{where}: found 0 feature(s) (shape={row.shape}) while a minimum of 1 is required.")
         if len(row) < shortest:
             raise ValueError(f"{where}: sequence {k} has {len(row)} steps; at least {shortest} are needed")
         finite = np.isfinite(row)
@@ -95,9 +95,7 @@ def _rows(where: str, x: Any) -> list[Array]:
     if array.ndim == 2:
         array = array[:, :, None]
         if array.shape[1] == 0:
-            raise ValueError(
-                f"{where}: Found array with 0 feature(s) (shape={array.shape[:2]}): a minimum of 1 is required"
-            )
+            raise ValueError(f"{where}: found 0 feature(s) (shape={array.shape[:2]}) while a minimum of 1 is required.")
     if array.ndim != 3:
         hint = _RESHAPE if array.ndim == 1 else "join the feature axes: pass x.reshape(n, T, -1)"
         raise ValueError(f"{where}: X must be (n, T, F), (n, T) or a list of (T_i, F), got {array.shape}; {hint}")
@@ -118,6 +116,20 @@ def _numbers(where: str, value: Any) -> Array:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{where}: sequences must hold real numbers, got dtype {array.dtype}: {error}") from None
+
+
+def columns(x: Any) -> int | None:
+    """Return the columns of a 2-D array, nested lists or a wide data frame; None for every other form of sequences."""
+    if isinstance(x, list | tuple) and all(isinstance(row, list) for row in x):  # numbers in lists in a list
+        x = np.array(x) if len({len(row) for row in x}) == 1 else x
+    shape = getattr(x, "shape", None)
+    if shape is None or len(shape) != 2 or getattr(x, "dtype", None) == object:
+        return None
+    if hasattr(x, "columns"):
+        from elman.tasks.series.frames import is_long
+
+        return None if is_long(x) else int(shape[1])
+    return int(shape[1])
 
 
 def refuse_other_features(where: str, rows: list[Array], expected: int) -> None:

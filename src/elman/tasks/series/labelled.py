@@ -15,7 +15,7 @@ from elman.layers.boundary import pad
 from elman.params import Array, Params
 from elman.tasks.series import networks
 from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, in_order, shuffled
-from elman.tasks.series.inputs import as_sequences, refuse_other_features
+from elman.tasks.series.inputs import as_sequences, columns, refuse_other_features
 from elman.tasks.series.scaling import SCALINGS, Standard, scaled
 
 POOLS = ("last", "mean", "max")
@@ -196,10 +196,10 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _start(self, rows: list[Array], output_size: int) -> None:
         """Draw a network for sequences like these, learn the scale, and forget what was learnt before."""
-        self.n_features_in_ = rows[0].shape[1]
+        self._n_inputs = rows[0].shape[1]
         mask = self.missing == "mask"
         sizes = networks.Sizes(self.cell, self.hidden_size, self.n_layers, self.dropout, self.bidirectional)
-        self._layer = networks.tower(self._name, self.n_features_in_ * (1 + mask), output_size, sizes)
+        self._layer = networks.tower(self._name, self._n_inputs * (1 + mask), output_size, sizes)
         self._standard = Standard.of(rows) if self.scaling == "global" else None
         rng = generator_of(self._name, self.random_state)
         self._params = networks.draw(self._layer, rng, np.float32)
@@ -223,8 +223,21 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         plan.check(name)
         return plan
 
-    def _sequences(self, X: Any) -> list[Array]:
-        return as_sequences(self._name, X, missing=self.missing == "mask")
+    def _sequences(self, X: Any, *, first: bool) -> list[Array]:
+        """Return X as sequences; after the first time they must have as many features, and a 2-D array as many columns."""
+        rows = as_sequences(self._name, X, missing=self.missing == "mask")
+        n_columns = columns(X)
+        if first:
+            self.n_features_in_ = rows[0].shape[1] if n_columns is None else n_columns
+            self._n_columns = n_columns
+            return rows
+        refuse_other_features(self._name, rows, self._n_inputs)
+        if n_columns is not None and self._n_columns not in (None, n_columns):
+            raise ValueError(
+                f"{self._name}: X has {n_columns} features, but {self._name} is expecting {self._n_columns} features as "
+                "input: the fit had a 2-D array with as many columns; pass sequences of other lengths as a list"
+            )
+        return rows
 
     def _scaled(self, rows: list[Array]) -> list[Array]:
         mask = self.missing == "mask"
@@ -264,7 +277,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         """Begin anew and train on all sequences but the held-out ones; yield the epochs."""
         used = np.flatnonzero(weights > 0)  # a weight of 0 leaves a sequence out, also out of the scale
         if not len(used):
-            raise ValueError(f"{self._name}: all sample weights are 0, so there is nothing to learn from")
+            raise ValueError(f"{self._name}: all sample weights are zero, so there is nothing to learn from")
         rows, targets, weights = [rows[k] for k in used], targets[used], weights[used]
         groups = None if groups is None else np.asarray(groups)[used]
         seed = int(generator_of(self._name, self.random_state).integers(2**31)) if self.early_stopping else 0
@@ -289,9 +302,8 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _outputs(self, X: Any) -> Array:
         """Return the outputs of the network for each sequence, (n, O), in the order of X."""
-        check_is_fitted(self)
-        rows = self._sequences(X)
-        refuse_other_features(self._name, rows, self.n_features_in_)
+        check_is_fitted(self, "n_epochs_")
+        rows = self._sequences(X, first=False)
         inputs, objective = self._scaled(rows), self._objective()
         out: Array = np.empty((len(rows), self._layer.out_size or 0), np.float32)
         for batch in in_order([len(row) for row in rows], PREDICT_ROWS):
@@ -395,13 +407,13 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
     def fit_epochs(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Iterator[Epoch]:
         """Train as `fit` does, and yield what each epoch did; leaving the loop ends the training, the model is usable."""
         plan = self._check()
-        rows = self._sequences(X)
+        rows = self._sequences(X, first=True)
         labels = _labels(self._name, y, len(rows))
         self.classes_, targets = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{self._name}: needs samples of at least 2 classes in the data, but the data contains only one class: "
-                f"{self.classes_[0]!r}"
+                f"{self.classes_.tolist()[0]!r}"
             )
         weights = self._weights(labels, sample_weight)
         yield from self._fit_all(rows, targets, len(self.classes_), weights, groups, plan)
@@ -415,7 +427,7 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
         classes : (V,) all labels that will ever come; needed at the first call
         """
         plan = self._check().one_epoch()
-        rows = self._sequences(X)
+        rows = self._sequences(X, first=not hasattr(self, "_fit_state"))
         labels = _labels(self._name, y, len(rows))
         if not hasattr(self, "_fit_state"):
             if classes is None:
@@ -424,10 +436,9 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
             self._start(rows, len(self.classes_))
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"{self._name}: classes={classes!r} are not those of the first call: {self.classes_}")
-        refuse_other_features(self._name, rows, self.n_features_in_)
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
-            raise ValueError(f"{self._name}: y holds {unknown[0]!r}, which is not in classes {self.classes_}")
+            raise ValueError(f"{self._name}: y holds {unknown.tolist()[0]!r}, which is not in classes {self.classes_}")
         targets = np.searchsorted(self.classes_, labels)
         source = self._source(rows, targets, self._weights(labels, sample_weight), np.empty(0, np.intp))
         for _ in self._fit_state.epochs(source, plan):
@@ -454,7 +465,8 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
 
     def predict(self, X: Any) -> Array:
         """Return the likeliest label of each sequence, (n,)."""
-        labels: Array = self.classes_[self._outputs(X).argmax(axis=1)] if hasattr(self, "classes_") else self._outputs(X)
+        best = self._outputs(X).argmax(axis=1)
+        labels: Array = self.classes_[best]
         return labels
 
 
@@ -474,7 +486,7 @@ class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # s
     def fit_epochs(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Iterator[Epoch]:
         """Train as `fit` does, and yield what each epoch did; leaving the loop ends the training, the model is usable."""
         plan = self._check()
-        rows = self._sequences(X)
+        rows = self._sequences(X, first=True)
         targets = self._numbers(y, len(rows))
         weights = _sample_weights(self._name, sample_weight, len(rows))
         yield from self._fit_all(rows, targets, targets.shape[1], weights, groups, plan)
@@ -482,12 +494,11 @@ class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # s
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> RecurrentRegressor:
         """Do one epoch on these sequences at a constant rate; the first call sets the scales."""
         plan = self._check().one_epoch()
-        rows = self._sequences(X)
+        rows = self._sequences(X, first=not hasattr(self, "_fit_state"))
         targets = self._numbers(y, len(rows))
         if not hasattr(self, "_fit_state"):
             self._start(rows, targets.shape[1])
             self._learn_targets(targets)
-        refuse_other_features(self._name, rows, self.n_features_in_)
         weights = _sample_weights(self._name, sample_weight, len(rows))
         source = self._source(rows, self._target_units(targets), weights, np.empty(0, np.intp))
         for _ in self._fit_state.epochs(source, plan):

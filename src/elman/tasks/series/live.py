@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from elman.layers import Sequential
 from elman.params import Array, Params
 from elman.tasks.series import networks
 from elman.tasks.series.networks import EncoderDecoder, Network
@@ -93,6 +94,17 @@ class Reader:
         state = body.body.predict(body.body_params, inputs, live.state, lengths=lengths).state
         return Live(seen.memory, live.units, state)
 
+    def every_step(self, live: Live, values: Array, lengths: Array) -> Array:
+        """Return the point forecast of the step after each, (n, T, D): of the direct strategy with a horizon of 1 only."""
+        assert isinstance(self.network, Sequential)
+        seen = self.view.look(live.memory, values, live.units, lengths)
+        y = self.network.predict(self.params, seen.inputs.astype(self.params.dtype), lengths=lengths).y
+        n, T, D = values.shape
+        rows, steps = np.broadcast_to(np.arange(n)[:, None], (n, T)), np.broadcast_to(np.arange(T), (n, T))
+        base = self.view.base(seen.filled, seen.level, rows, steps, 1)[:, :, 0]
+        points: Array = base + live.units.scale[:, None] * self.output.center(y.reshape(n, T, D, self.output.size))
+        return points
+
     def outlook(self, live: Live, future: Array | None = None, rng: np.random.Generator | None = None) -> Outlook:
         """Return forecasts from where the series are.
 
@@ -167,12 +179,12 @@ class Store:
 
     Parameters
     ----------
-    one : Live of a single series, the form of all
+    one : the state of a single series, a tree of arrays (1, ...), the form of all
     """
 
-    def __init__(self, one: Live) -> None:
+    def __init__(self, one: Any) -> None:
         self.rows: dict[Hashable, int] = {}
-        self._arrays: Live = tree_map(lambda array: np.repeat(array, 8, axis=0), one)
+        self._arrays: Any = tree_map(lambda array: np.repeat(array, 8, axis=0), one)
         self._capacity = 8
 
     def __len__(self) -> int:
@@ -185,16 +197,15 @@ class Store:
         """Return the rows of some ids; KeyError for one that is not there."""
         return np.array([self.rows[i] for i in ids], np.intp)
 
-    def get(self, rows: Any) -> Live:
+    def get(self, rows: Any) -> Any:
         """Return the states of some rows."""
-        part: Live = take(self._arrays, rows)
-        return part
+        return take(self._arrays, rows)
 
-    def put(self, rows: Any, live: Live) -> None:
+    def put(self, rows: Any, states: Any) -> None:
         """Write the states of some rows."""
-        join(self._arrays, rows, live)
+        join(self._arrays, rows, states)
 
-    def add(self, ids: Sequence[Hashable], live: Live) -> None:
+    def add(self, ids: Sequence[Hashable], states: Any) -> None:
         """Begin, or begin again, the series `ids` with these states."""
         for series_id in ids:
             self.rows.setdefault(series_id, len(self.rows))
@@ -205,7 +216,7 @@ class Store:
                 lambda array: np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)]), self._arrays
             )
             self._capacity = capacity
-        self.put(self.numbers(ids), live)
+        self.put(self.numbers(ids), states)
 
     @property
     def bytes_per_series(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from elman import checks
 from elman.params import Array
@@ -61,6 +63,12 @@ class SequenceScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
     def __init__(self, scaling: str = "global") -> None:
         self.scaling = scaling
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
     def fit(self, X: Any, y: Any = None) -> SequenceScaler:
         """Learn mean and scale of each feature from X, see `as_sequences`. NaN counts as missing."""
         checks.one_of("SequenceScaler", "scaling", self.scaling, ["global", "series"])
@@ -69,18 +77,26 @@ class SequenceScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.standard_ = Standard.of(rows)
         return self
 
-    def transform(self, X: Any) -> list[Array]:
-        """Return the list of scaled sequences (T_i, F)."""
-        from sklearn.utils.validation import check_is_fitted
+    def transform(self, X: Any) -> Any:
+        """Return the sequences scaled, a list as a list and an array as an array."""
 
-        check_is_fitted(self)
-        rows = as_sequences("SequenceScaler", X, missing=True)
-        refuse_other_features("SequenceScaler", rows, self.n_features_in_)
-        of_row = (lambda row: Standard.of([row])) if self.scaling == "series" else (lambda row: self.standard_)
-        return [of_row(row).apply(row) for row in rows]
+        def scale(row: Array) -> Array:
+            return (Standard.of([row]) if self.scaling == "series" else self.standard_).apply(row)
 
-    def inverse_transform(self, X: Any) -> list[Array]:
+        return self._each(X, scale)
+
+    def inverse_transform(self, X: Any) -> Any:
         """Return the sequences as they were before `transform`; for scaling="global" only."""
         if self.scaling == "series":
             raise ValueError("SequenceScaler: scaling='series' keeps no statistics of a sequence to go back with")
-        return [row * self.standard_.scale + self.standard_.mean for row in as_sequences("SequenceScaler", X, missing=True)]
+        return self._each(X, lambda row: row * self.standard_.scale + self.standard_.mean)
+
+    def _each(self, X: Any, function: Callable[[Array], Array]) -> Any:
+        check_is_fitted(self)
+        rows = as_sequences("SequenceScaler", X, missing=True)
+        refuse_other_features("SequenceScaler", rows, self.n_features_in_)
+        done = [function(row) for row in rows]
+        if isinstance(X, list | tuple) or getattr(X, "ndim", 0) not in (2, 3) or hasattr(X, "columns"):
+            return done
+        array = np.stack(done).reshape(np.shape(X))
+        return array.astype(X.dtype) if np.asarray(X).dtype.kind == "f" else array

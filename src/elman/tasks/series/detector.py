@@ -1,0 +1,286 @@
+"""Anomalies: `RecurrentDetector` scores each value by how far it is from what its past foretold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from elman import checks
+from elman.params import Array
+from elman.tasks.series.forecaster import RecurrentForecaster
+from elman.tasks.series.inputs import refuse_other_features
+from elman.tasks.series.live import Live, Store
+from elman.tasks.series.view import Units, padded
+
+WARM_UP = 30  # errors that have to be seen before one of them can be unusual
+
+
+class Errors(NamedTuple):
+    """What is known of the errors of n series; each (n,)."""
+
+    count: Array
+    mean: Array
+    variance: Array
+    peak: Array  # the last alarm's score, sinking
+
+
+class Tracked(NamedTuple):
+    """A series and its errors."""
+
+    live: Live
+    errors: Errors
+
+
+def surprise(errors: Errors, error: Array, error_steps: int, rest_steps: int) -> tuple[Errors, Array]:
+    """Return what is known after further errors (n,), and how unusual they were, (n,).
+
+    ::
+
+        score = (error - mean) / sqrt(variance), of the errors before;   0 if error is NaN or fewer than 30 came before
+        share = max(1 / n, 1 / error_steps)
+        mean += share (error - mean);   variance = (1 - share) (variance + share (error - mean)^2)
+
+    With rest_steps > 0 a score counts only if it is above the last one that did, which sinks by 1 / rest_steps a step: one
+    event gives one alarm, not hundreds.
+    """
+    known = ~np.isnan(error)
+    deviation = np.where(known, error, 0) - errors.mean
+    score = deviation / np.sqrt(errors.variance + 1e-12)
+    score = np.where(known & (errors.count >= WARM_UP), score, 0.0)
+    count = errors.count + known
+    share = np.maximum(1 / np.maximum(count, 1), 1 / error_steps)
+    mean = np.where(known, errors.mean + share * deviation, errors.mean)
+    variance = np.where(known, (1 - share) * (errors.variance + share * deviation**2), errors.variance)
+    if not rest_steps:
+        return Errors(count, mean, variance, errors.peak), score
+    above = score > errors.peak
+    peak = np.where(above, score, errors.peak) * (1 - 1 / rest_steps)
+    return Errors(count, mean, variance, peak), np.where(above, score, 0.0)
+
+
+class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Find anomalies in series: a recurrent network foretells each value, and a value far from that is unusual.
+
+    ::
+
+        error_t = |v_t - forecast_t| / scale;     score_t = (error_t - mean of errors) / their standard deviation
+
+    Everything is causal: the score of a value depends on it and on those before. Mean and deviation of the errors move along,
+    with memory of `error_steps`.
+
+    Parameters
+    ----------
+    error_steps : memory of the error statistics
+    rest_steps : 0, or how many steps an alarm keeps weaker ones quiet, see `surprise`
+    contamination : share of the training scores that lies above `threshold_`
+    scaling, level_steps, lags, log, missing, cell, hidden_size, n_layers, dropout, loss : as in `RecurrentForecaster`, as are
+        context_steps, learning_rate, schedule, batch_size, max_epochs, clip_norm and random_state
+
+    Attributes
+    ----------
+    threshold_ : score above which a value is an anomaly
+    forecaster_ : `RecurrentForecaster` of one step ahead
+    n_features_in_ : int
+    """
+
+    def __init__(
+        self,
+        *,
+        error_steps: int = 8000,
+        rest_steps: int = 0,
+        contamination: float = 0.001,
+        scaling: str | None = "series",
+        level_steps: int | None = None,
+        lags: Sequence[int] = (),
+        log: bool = False,
+        missing: str = "error",
+        cell: str = "gru",
+        hidden_size: int = 32,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        loss: str = "mae",
+        context_steps: int | None = None,
+        learning_rate: float = 3e-3,
+        schedule: str = "cosine",
+        batch_size: int = 32,
+        max_epochs: int = 30,
+        clip_norm: float = 1.0,
+        random_state: Any = None,
+    ) -> None:
+        self.error_steps = error_steps
+        self.rest_steps = rest_steps
+        self.contamination = contamination
+        self.scaling = scaling
+        self.level_steps = level_steps
+        self.lags = lags
+        self.log = log
+        self.missing = missing
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.dropout = dropout
+        self.loss = loss
+        self.context_steps = context_steps
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.clip_norm = clip_norm
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
+        tags.target_tags.required = False
+        return tags
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def fit(self, X: Any, y: Any = None) -> RecurrentDetector:
+        """Train on series that are mostly normal, in any form of `as_sequences`; y is ignored."""
+        self._prepare()
+        return self._learn(X, partial=False)
+
+    def partial_fit(self, X: Any, y: Any = None) -> RecurrentDetector:
+        """Do one epoch on these series, going on from where it was; live states stay."""
+        if not hasattr(self, "forecaster_"):
+            self._prepare()
+        return self._learn(X, partial=True)
+
+    def _prepare(self) -> None:
+        checks.positive(self._name, error_steps=self.error_steps)
+        checks.in_range(self._name, "rest_steps", self.rest_steps, 0)
+        checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
+        own = ("error_steps", "rest_steps", "contamination")
+        options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
+        self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
+        self._store: Store | None = None
+
+    def _learn(self, X: Any, *, partial: bool) -> RecurrentDetector:
+        forecaster = self.forecaster_
+        forecaster._called = self._name
+        with warnings.catch_warnings():  # a value may well be the best forecast of the next, and its errors tell all the same
+            warnings.filterwarnings("ignore", ".*no better than a naive forecast")
+            (forecaster.partial_fit if partial else forecaster.fit)(X)
+        self.n_features_in_ = forecaster.n_features_in_
+        scores = np.concatenate(self.score_steps(X))
+        self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
+        return self
+
+    # -------------------------------------------------------------------------------------------------------- scoring
+
+    def score_steps(self, X: Any) -> list[Array]:
+        """Return how unusual each value is, a list of (T_i,); the first ones of a series, and missing ones, have 0."""
+        check_is_fitted(self, "n_features_in_")
+        rows = self.forecaster_._values(X)
+        refuse_other_features(self._name, rows, self.n_features_in_)
+        errors = self._step_errors(rows)
+        known = _no_errors(len(rows))
+        scores = np.zeros_like(errors)
+        for t in range(errors.shape[1]):
+            known, scores[:, t] = surprise(known, errors[:, t], self.error_steps, self.rest_steps)
+        return [score[: len(row)] for score, row in zip(scores, rows, strict=True)]
+
+    def _step_errors(self, rows: list[Array]) -> Array:
+        """Return the error at each step (n, T), in units of the series; NaN where a value or its past is missing."""
+        forecaster, reader = self.forecaster_, self.forecaster_._reader
+        units = forecaster._units(rows)
+        values, lengths = padded(rows, np.nan)
+        start = reader.start(units)
+        first = reader.outlook(start)
+        outlooks = reader.every_step(start, values, lengths)
+        points = np.concatenate([(first.base + first.scale * first.values[..., 0]), outlooks[:, :-1]], axis=1)
+        return _distance(values, points, units)
+
+    def score_samples(self, X: Any) -> Array:
+        """Return minus the largest score of each series, (n,): lower is more unusual, as scikit-learn has it."""
+        return np.array([-score.max() for score in self.score_steps(X)])
+
+    def decision_function(self, X: Any) -> Array:
+        """Return `score_samples` plus the threshold, (n,): negative where a series holds an anomaly."""
+        return self.score_samples(X) + self.threshold_
+
+    def predict(self, X: Any) -> Array:
+        """Return -1 for each series that holds an anomaly and 1 for the others, (n,); see `detect` for where it is."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def detect(self, X: Any) -> list[Array]:
+        """Return which values are anomalies, a list of (T_i,) booleans."""
+        return [score > self.threshold_ for score in self.score_steps(X)]
+
+    # ----------------------------------------------------------------------------------------------------- live state
+
+    def start(self, series_ids: Sequence[Hashable], X: Any = None) -> RecurrentDetector:
+        """Begin series that go on live, or begin them again.
+
+        Parameters
+        ----------
+        series_ids : their ids
+        X : their histories, which also set their units; None: no history, and the units of all series of the fit
+        """
+        check_is_fitted(self, "n_features_in_")
+        ids, forecaster = list(series_ids), self.forecaster_
+        rows = None if X is None else forecaster._values(X)
+        if rows is not None:
+            refuse_other_features(self._name, rows, self.n_features_in_)
+            if len(rows) != len(ids):
+                raise ValueError(f"{self._name}: start needs one history an id, got {len(rows)} for {len(ids)} ids")
+        units = forecaster._unknown_units(len(ids)) if rows is None else forecaster._units(rows)
+        tracked = Tracked(forecaster._reader.start(units), _no_errors(len(ids)))
+        if self._store is None:
+            one = forecaster._unknown_units(1)
+            self._store = Store(Tracked(forecaster._reader.start(one), _no_errors(1)))
+        self._store.add(ids, tracked)
+        if rows is not None:
+            values, lengths = padded(rows, np.nan)
+            for t in range(values.shape[1]):
+                which = np.flatnonzero(t < lengths)
+                self._advance(self._store.numbers([ids[k] for k in which]), values[which, t])
+        return self
+
+    def update(self, series_id: Hashable, x_t: Any) -> float:
+        """Read the next value (D,) of a live series and return how unusual it is; a new series begins here."""
+        return float(self.update_many([series_id], np.reshape(x_t, (1, -1)))[0])
+
+    def update_many(self, series_ids: Sequence[Hashable], X: Any) -> Array:
+        """Read the next values (n, D) of many live series and return how unusual they are, (n,)."""
+        check_is_fitted(self, "n_features_in_")
+        forecaster = self.forecaster_
+        values = forecaster._next_values(X, len(series_ids))
+        new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
+        if len(new):
+            self.start(list(dict.fromkeys(new)))
+        assert self._store is not None
+        return self._advance(self._store.numbers(series_ids), values)
+
+    def _advance(self, rows: Array, values: Array) -> Array:
+        assert self._store is not None
+        reader, tracked = self.forecaster_._reader, self._store.get(rows)
+        outlook = reader.outlook(tracked.live)
+        point = outlook.base + outlook.scale * outlook.values[..., 0]
+        error = _distance(values[:, None], point, tracked.live.units)[:, 0]
+        errors, score = surprise(tracked.errors, error, self.error_steps, self.rest_steps)
+        self._store.put(rows, Tracked(reader.read(tracked.live, values[:, None]), errors))
+        return score
+
+
+def _no_errors(n: int) -> Errors:
+    return Errors(np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n))
+
+
+def _distance(values: Array, points: Array, units: Units) -> Array:
+    """Return the root mean square over the features of (value - forecast) / scale, (n, T); NaN features do not count."""
+    scaled = (values - points) / units.scale[:, None]
+    known = ~np.isnan(scaled)
+    n = known.sum(axis=2)
+    total = np.where(known, scaled, 0) ** 2
+    distance: Array = np.where(n > 0, np.sqrt(total.sum(axis=2) / np.maximum(n, 1)), np.nan)
+    return distance
