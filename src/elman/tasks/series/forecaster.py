@@ -498,17 +498,24 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             self._warn_if_naive(report)
         return report
 
-    def calibrate(self, X: Any, *, n_origins: int = 50, covariates: Any = None) -> RecurrentForecaster:
+    def calibrate(
+        self, X: Any, *, n_origins: int = 50, start: float = 0.5, covariates: Any = None
+    ) -> RecurrentForecaster:
         """Learn from series that were not trained on how wide intervals have to be.
 
         Parameters
         ----------
-        X : series; up to `n_origins` forecasts in the second half of each are compared with what came
+        X : series, like those to forecast, with as long histories
+        n_origins : up to so many forecasts of each are compared with what came
+        start : share of each series that lies before the first of them
+        covariates : one (T_i, C) a series
         """
+        checks.positive(self._name, n_origins=n_origins)
+        checks.in_range(self._name, "start", start, 0, 1, open_low=True, open_high=True)
         check_is_fitted(self, "n_features_in_")
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
-        starts = np.array([max(1, len(row) // 2) for row in rows], np.intp)
+        starts = np.array([max(1, int(start * len(row))) for row in rows], np.intp)
         self._calibrate(rows, self._covariate_rows(covariates, rows, 0), starts, n_origins)
         return self
 

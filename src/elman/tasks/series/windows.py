@@ -189,7 +189,7 @@ class WindowSource:
         self.warm_up = warm_up  # steps at the start of a window that predict nothing yet
         self.batch_size = batch_size
         self.stepwise = cutter.strategy != "encoder-decoder"
-        self.stride = context_steps - warm_up if self.stepwise else max(1, cutter.horizon // 2)
+        self.stride = context_steps - warm_up if self.stepwise else max(1, cutter.horizon // 2, context_steps // 8)
 
     def n_batches(self) -> int:  # noqa: D102
         return -(-len(self._windows(0, self.ends)[0]) // self.batch_size)
