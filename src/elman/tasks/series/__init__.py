@@ -9,6 +9,7 @@ except ImportError as error:
     raise ImportError("series need scikit-learn, which is not installed: pip install elman[series]") from error
 
 from elman.tasks.series.detector import RecurrentDetector
+from elman.tasks.series.files import load, save
 from elman.tasks.series.forecaster import RecurrentForecaster, Report
 from elman.tasks.series.frames import from_frame
 from elman.tasks.series.inputs import Sequences
@@ -25,4 +26,6 @@ __all__ = [
     "SequenceScaler",
     "Sequences",
     "from_frame",
+    "load",
+    "save",
 ]

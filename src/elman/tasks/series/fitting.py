@@ -67,6 +67,11 @@ class Plan:
         return replace(self, max_epochs=1, schedule="constant", early_stopping=False)
 
 
+def never() -> bool:
+    """Return False: the training is not to be stopped."""
+    return False
+
+
 class Fit:
     """A fit in progress: parameters, moments of Adam, random state. Iterate over `epochs` to train.
 
@@ -83,8 +88,8 @@ class Fit:
         self._moments = optim.Adam().init(params)
         self._best: tuple[float, Array] | None = None
 
-    def epochs(self, source: Source, plan: Plan) -> Iterator[Epoch]:
-        """Train, and yield what each epoch did."""
+    def epochs(self, source: Source, plan: Plan, stop: Callable[[], bool] = never) -> Iterator[Epoch]:
+        """Train, and yield what each epoch did; an epoch that `stop` cuts short is the last."""
         steps = plan.max_epochs * source.n_batches()
         rate: optim.Rate = plan.learning_rate
         if plan.schedule == "cosine":
@@ -92,7 +97,9 @@ class Fit:
         optimizer = optim.Adam(rate)
         waited = 0
         for _ in range(plan.max_epochs):
-            record = self._epoch(source, optimizer, plan)
+            record = self._epoch(source, optimizer, plan, stop)
+            if record is None:
+                break
             yield record
             if not plan.early_stopping:
                 continue
@@ -109,10 +116,14 @@ class Fit:
             self.params.flat[:] = self._best[1]
             self._best = None
 
-    def _epoch(self, source: Source, optimizer: optim.Optimizer, plan: Plan) -> Epoch:
+    def _epoch(
+        self, source: Source, optimizer: optim.Optimizer, plan: Plan, stop: Callable[[], bool]
+    ) -> Epoch | None:
         start = time.perf_counter()
         total = weights = 0.0
         for batch, weight in source.epoch(self.rng):
+            if stop():
+                return None
             total += self._step(batch, optimizer, plan.clip_norm) * weight
             weights += weight
         validation = self.mean_loss(source.held_out()) if plan.early_stopping else math.nan
@@ -174,6 +185,3 @@ def generator_of(where: str, random_state: Any) -> np.random.Generator:
     if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer) or random_state < 0:
         raise ValueError(f"{where}: random_state must be None, an int of at least 0 or a generator, got {random_state!r}")
     return np.random.default_rng(int(random_state))
-
-
-Progress = Callable[[Iterator[Epoch]], Iterator[Epoch]]

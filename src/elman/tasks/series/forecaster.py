@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from elman import checks
 from elman.params import Array
 from elman.tasks.series import conformal, metrics, networks
-from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of
+from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, never
 from elman.tasks.series.inputs import as_sequences, refuse_other_features
 from elman.tasks.series.live import Live, Outlook, Reader, Store, join, take
 from elman.tasks.series.outputs import Output
@@ -179,8 +179,13 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             pass
         return self
 
-    def fit_epochs(self, X: Any, y: Any = None, *, covariates: Any = None) -> Iterator[Epoch]:
-        """Train as `fit` does, and yield what each epoch did; leaving the loop ends the training, the model is usable."""
+    def fit_epochs(
+        self, X: Any, y: Any = None, *, covariates: Any = None, stop: Callable[[], bool] = never
+    ) -> Iterator[Epoch]:
+        """Train as `fit` does, and yield what each epoch did.
+
+        Leaving the loop ends the training and leaves a usable model; so does `stop`, which is asked before each batch.
+        """
         plan = self._check()
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
@@ -189,7 +194,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self._start([row[:end] for row, end in zip(rows, cuts.train, strict=True)], covariate_rows, rng)
         source = self._source(rows, covariate_rows, cuts)
         try:
-            yield from self._fit_state.epochs(source, plan)
+            yield from self._fit_state.epochs(source, plan, stop)
         finally:
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
@@ -292,14 +297,20 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
                 f"the longest has {whole.max()}"
             )
 
-        def part(share: float) -> Array:
-            # A part that is too short for one forecast is no part: the series is then only trained on.
-            steps = np.maximum(np.rint(whole * share).astype(np.intp), self.horizon)
-            return np.where((share > 0) & (whole >= 4 * steps), steps, 0)
+        least = np.maximum(whole // 4, self.horizon + 1)  # that has to be left to train on
 
-        calibration = part(self.calibration_fraction)
-        held = whole - calibration
-        return Cuts(held - part(self.validation_fraction), held, whole)
+        def part(share: float, of: Array) -> Array:
+            # A part that is too short for one forecast, or leaves too little, is no part.
+            steps = np.maximum(np.rint(whole * share).astype(np.intp), self.horizon)
+            return np.where((share > 0) & (of - steps >= least), steps, 0)
+
+        held = whole - part(self.calibration_fraction, whole)
+        if self.calibration_fraction and (held == whole).all():
+            raise ValueError(
+                f"{self._name}: the series are too short to hold out calibration_fraction={self.calibration_fraction} of "
+                f"them; leave it out, or calibrate on other series"
+            )
+        return Cuts(held - part(self.validation_fraction, held), held, whole)
 
     def _start(self, rows: list[Array], covariates: list[Array] | None, rng: np.random.Generator) -> None:
         """Draw a network for series like these, learn the scales, forget what was learnt before."""
@@ -317,10 +328,13 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         else:
             self._network = networks.tower(self._name, I + C * S, S * D * P, sizes)
         self._params = networks.draw(self._network, rng, np.float32)
-        self._fit_state = Fit(self._name, self._params, ForecastObjective(self._network, self._output, S, D), rng)
+        self._fit_state = Fit(self._name, self._params, self._objective(), rng)
         self.history_ = self._fit_state.history
         self._calibration: conformal.Calibration | None = None
         self._store: Store | None = None
+
+    def _objective(self) -> ForecastObjective:
+        return ForecastObjective(self._network, self._output, self._steps_out, self.n_features_in_)
 
     def _units(self, rows: list[Array]) -> Units:
         return self._view.units(rows, self._whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from elman.layers import Sequential
 from elman.layers.boundary import pad
 from elman.params import Array, Params
 from elman.tasks.series import networks
-from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, in_order, shuffled
+from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, in_order, never, shuffled
 from elman.tasks.series.inputs import as_sequences, columns, refuse_other_features
 from elman.tasks.series.scaling import SCALINGS, Standard, scaled
 
@@ -272,7 +272,14 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         return np.sort(held_out)
 
     def _fit_all(
-        self, rows: list[Array], targets: Array, output_size: int, weights: Array, groups: Any, plan: Plan
+        self,
+        rows: list[Array],
+        targets: Array,
+        output_size: int,
+        weights: Array,
+        groups: Any,
+        plan: Plan,
+        stop: Callable[[], bool],
     ) -> Iterator[Epoch]:
         """Begin anew and train on all sequences but the held-out ones; yield the epochs."""
         used = np.flatnonzero(weights > 0)  # a weight of 0 leaves a sequence out, also out of the scale
@@ -287,7 +294,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         self._learn_targets(targets[kept])
         source = self._source(rows, self._target_units(targets), weights, held_out)
         try:
-            yield from self._fit_state.epochs(source, plan)
+            yield from self._fit_state.epochs(source, plan, stop)
         finally:
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
@@ -404,8 +411,13 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
             pass
         return self
 
-    def fit_epochs(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Iterator[Epoch]:
-        """Train as `fit` does, and yield what each epoch did; leaving the loop ends the training, the model is usable."""
+    def fit_epochs(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, stop: Callable[[], bool] = never
+    ) -> Iterator[Epoch]:
+        """Train as `fit` does, and yield what each epoch did.
+
+        Leaving the loop ends the training and leaves a usable model; so does `stop`, which is asked before each batch.
+        """
         plan = self._check()
         rows = self._sequences(X, first=True)
         labels = _labels(self._name, y, len(rows))
@@ -416,7 +428,7 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
                 f"{self.classes_.tolist()[0]!r}"
             )
         weights = self._weights(labels, sample_weight)
-        yield from self._fit_all(rows, targets, len(self.classes_), weights, groups, plan)
+        yield from self._fit_all(rows, targets, len(self.classes_), weights, groups, plan, stop)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> RecurrentClassifier:
         """Do one epoch on these sequences at a constant rate, going on from where it was.
@@ -483,13 +495,18 @@ class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # s
             pass
         return self
 
-    def fit_epochs(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Iterator[Epoch]:
-        """Train as `fit` does, and yield what each epoch did; leaving the loop ends the training, the model is usable."""
+    def fit_epochs(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, stop: Callable[[], bool] = never
+    ) -> Iterator[Epoch]:
+        """Train as `fit` does, and yield what each epoch did.
+
+        Leaving the loop ends the training and leaves a usable model; so does `stop`, which is asked before each batch.
+        """
         plan = self._check()
         rows = self._sequences(X, first=True)
         targets = self._numbers(y, len(rows))
         weights = _sample_weights(self._name, sample_weight, len(rows))
-        yield from self._fit_all(rows, targets, targets.shape[1], weights, groups, plan)
+        yield from self._fit_all(rows, targets, targets.shape[1], weights, groups, plan, stop)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> RecurrentRegressor:
         """Do one epoch on these sequences at a constant rate; the first call sets the scales."""
