@@ -147,7 +147,7 @@ def test_a_view_in_chunks_is_the_whole_view():
     values[2, :3, 1] = np.nan
     for scaling, lags in itertools.product(("series", "level", None), ((), (1, 5))):
         view = View(scaling, 7, "seasonal", 4, lags, True)
-        units = view.units(list(values[:, :10]), None)
+        units = view.units(list(values[:, :10]), view.whole(list(values[:, :10])))
         whole = view.look(view.start(units), values, units)
         memory, inputs = view.start(units), []
         for cut in (slice(0, 1), slice(1, 1), slice(1, 8), slice(8, 30)):

@@ -19,6 +19,7 @@ from elman.tasks.series.forecaster import Report, Row, RecurrentForecaster
 from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
 from elman.tasks.series.networks import EncoderDecoder, Network
 from elman.tasks.series.scaling import Standard
+from elman.tasks.series.view import Units
 from elman.version import __version__
 
 Estimator = RecurrentClassifier | RecurrentRegressor | RecurrentForecaster | RecurrentDetector
@@ -44,7 +45,7 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
     if isinstance(inner, RecurrentForecaster):
         network: Network = inner._network
         facts |= {"n_covariates": inner._n_covariates, "report": inner.report_ if hasattr(inner, "report_") else None}
-        _put(arrays, "whole", inner._whole)
+        arrays |= {f"series/whole.{name}": array for name, array in inner._whole._asdict().items()}
         _put(arrays, "covariates", inner._covariate_standard)
         if inner._calibration is not None:
             arrays |= {"series/calibration.out": inner._calibration.out}
@@ -113,7 +114,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
         D = inner.n_features_in_ = estimator.n_features_in_
         inner._network = network
         inner._n_covariates = int(facts["n_covariates"])
-        inner._whole = _get(tensors, "whole") or Standard(np.zeros(D), np.ones(D))
+        inner._whole = Units(*(tensors[f"series/whole.{name}"].reshape(1, D) for name in Units._fields))
         inner._covariate_standard = _get(tensors, "covariates")
         inner._calibration, inner._store = None, None
         if "series/calibration.out" in tensors:

@@ -56,7 +56,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     ::
 
         z_t = (v_t - level_t) / scale;     h_t = network(z_t, h_{t-1})
-        forecast_{t+k} = base_{t,k} + scale * (weight_k h_t + bias_k),  k = 1..S
+        forecast_{t+k} = base_{t,k} + error * (weight_k h_t + bias_k),  k = 1..S
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     scaling : units of the network. "series", mean and standard deviation of each series' training part; "level", an
         exponential mean over `level_steps` that moves along, and the deviation from it; "global", of all series; None
     level_steps : of the moving level; None: a season, but at least 8
-    lags : the network also gets the values at t + 1 - lag, of each lag
+    lags : the network also gets the values at t + 1 - lag of each lag, a decoder those whole lags before each of its steps
     log : work on logarithms, for values above 0 that grow by shares
     context_steps : length of the windows to train on; None: as long as 2 seasons and 2 horizons, at least 64
     missing : "error", or "mask" to take NaN as missing: the last value in its place, and an input that says so
@@ -315,7 +315,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def _start(self, rows: list[Array], covariates: list[Array] | None, rng: np.random.Generator) -> None:
         """Draw a network for series like these, learn the scales, forget what was learnt before."""
         self.n_features_in_ = D = rows[0].shape[1]
-        self._whole = Standard.of(rows)
+        self._whole = self._view.whole(rows)
         self._covariate_standard = None if covariates is None else Standard.of(covariates)
         C = 0 if covariates is None else covariates[0].shape[1]
         self._n_covariates = C
@@ -324,7 +324,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         I = self._view.input_size(D)
         self._network: networks.Network
         if self.strategy == "encoder-decoder":
-            self._network = networks.encoder_decoder(self._name, I + C, 1 + 2 * D + C, D * P, sizes)
+            self._network = networks.encoder_decoder(
+                self._name, I + C, 1 + D * (1 + len(self._view.seasons)) + C, D * P, sizes
+            )
         else:
             self._network = networks.tower(self._name, I + C * S, S * D * P, sizes)
         self._params = networks.draw(self._network, rng, np.float32)
@@ -637,10 +639,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return self
 
     def _unknown_units(self, n: int) -> Units:
-        whole = self._whole
-        if self.scaling is None:
-            whole = Standard(np.zeros(self.n_features_in_), np.ones(self.n_features_in_))
-        return Units(np.tile(whole.mean, (n, 1)), np.tile(whole.scale, (n, 1)))
+        return Units(*(np.repeat(array, n, axis=0) for array in self._whole))
 
     def update(self, series_id: Hashable, x_t: Any, *, covariates: Any = None) -> None:
         """Read the next value (D,) of a live series; one that was not begun begins here.

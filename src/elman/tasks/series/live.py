@@ -28,7 +28,7 @@ class Live(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """Forecasts of n series: ``base + scale * (what the network gave)``."""
+    """Forecasts of n series: ``base + scale * (what the network gave)``; scale is the error of their units."""
 
     values: Array  # (n, S, D, P), in units of the series
     base: Array  # (n, S, D)
@@ -102,7 +102,7 @@ class Reader:
         n, T, D = values.shape
         rows, steps = np.broadcast_to(np.arange(n)[:, None], (n, T)), np.broadcast_to(np.arange(T), (n, T))
         base = self.view.base(seen.filled, seen.level, rows, steps, 1)[:, :, 0]
-        points: Array = base + live.units.scale[:, None] * self.output.center(y.reshape(n, T, D, self.output.size))
+        points: Array = base + live.units.error[:, None] * self.output.center(y.reshape(n, T, D, self.output.size))
         return points
 
     def outlook(self, live: Live, future: Array | None = None, rng: np.random.Generator | None = None) -> Outlook:
@@ -116,7 +116,7 @@ class Reader:
         """
         if self.strategy == "recursive":
             return self._recursive(live, future, rng)
-        scale = live.units.scale[:, None]
+        scale = live.units.error[:, None]
         base = self._base(live, self.horizon)
         n, S, D = base.shape
         if isinstance(self.network, EncoderDecoder):
@@ -139,7 +139,7 @@ class Reader:
     def _recursive(self, live: Live, future: Array | None, rng: np.random.Generator | None) -> Outlook:
         """Predict one step, read it as if it had happened, and go on; normal outputs draw many futures."""
         n, D = live.units.mean.shape
-        base, scale = np.repeat(live.memory.level[:, None], self.horizon, axis=1), live.units.scale[:, None]
+        base, scale = np.repeat(live.memory.level[:, None], self.horizon, axis=1), live.units.error[:, None]
         draws = self.output.kind == "gaussian"
         paths = self.n_paths if draws else 1
         rng = rng or np.random.default_rng(0)
@@ -154,7 +154,7 @@ class Reader:
                 noise = rng.standard_normal((n, paths // 2 + paths % 2, D))
                 noise = np.concatenate([noise, -noise], axis=1)[:, :paths].reshape(n * paths, D)  # in pairs, mean 0
                 value = value + noise * (self.output.quantiles(out, [NORMAL_1])[..., 0] - value)
-            value = self._base(live, 1)[:, 0] + live.units.scale * value
+            value = self._base(live, 1)[:, 0] + live.units.error * value
             steps.append(value)
             if k + 1 < self.horizon:
                 ahead = None if futures is None else futures[:, k : k + 2]

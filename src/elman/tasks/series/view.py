@@ -15,10 +15,11 @@ from elman.tasks.series.scaling import Standard
 
 
 class Units(NamedTuple):
-    """Location and scale of n series, each (n, D)."""
+    """Location and scales of n series, each (n, D)."""
 
     mean: Array
-    scale: Array
+    scale: Array  # of what the network reads
+    error: Array  # of what it gives: the mean error of the baseline that it corrects, or the scale where there is none
 
 
 class Memory(NamedTuple):
@@ -44,7 +45,7 @@ class View:
 
     ::
 
-        z_t = (v_t - level_t) / scale;     forecast_{t+k} = base_{t,k} + scale * network_{t,k}
+        z_t = (v_t - level_t) / scale;     forecast_{t+k} = base_{t,k} + error * network_{t,k}
 
     level_t is the series' mean (scaling "series"), that of all ("global"), or an exponential mean of the values up to t
     ("level"). base is level_t, the last value ("naive"), or the value a season before ("seasonal").
@@ -66,33 +67,42 @@ class View:
         """Return the features of an input step for D targets, without covariates."""
         return D * (1 + len(self.lags) + self.mask)
 
-    def units(self, rows: list[Array], whole: Standard | None) -> Units:
-        """Return location and scale of each series from its values (T_i, D), NaN left out; a constant has scale 1."""
+    def whole(self, rows: list[Array]) -> Units:
+        """Return the units of all series together, each (1, D)."""
         D = rows[0].shape[1]
         if self.scaling is None:
-            return Units(np.zeros((len(rows), D)), np.ones((len(rows), D)))
-        if self.scaling == "global":
-            assert whole is not None
-            return Units(np.tile(whole.mean, (len(rows), 1)), np.tile(whole.scale, (len(rows), 1)))
-        means, scales = np.zeros((len(rows), D)), np.ones((len(rows), D))
+            return Units(np.zeros((1, D)), np.ones((1, D)), np.ones((1, D)))
+        standard = Standard.of(rows)
+        errors = np.mean([self._error(row, standard.scale) for row in rows], axis=0)
+        return Units(standard.mean[None], standard.scale[None], errors[None])
+
+    def units(self, rows: list[Array], whole: Units) -> Units:
+        """Return the units of each series, from its values (T_i, D), NaN left out, and those of all where none is known."""
+        n, D = len(rows), rows[0].shape[1]
+        of_all = Units(*(np.repeat(array, n, axis=0) for array in whole))
+        if self.scaling in (None, "global"):
+            return of_all
+        mean, scale, error = (array.copy() for array in of_all)
         for k, row in enumerate(rows):
             known = np.isfinite(row).any(axis=0)
-            if not known.all() and whole is not None:  # nothing is known of a series: what is known of all
-                means[k], scales[k] = whole.mean, whole.scale
             own = Standard.of([row])
-            means[k], scales[k] = np.where(known, own.mean, means[k]), np.where(known, own.scale, scales[k])
-        if self.scaling == "level":
-            scales = self._spread(rows, Units(means, scales))
-        return Units(means, scales)
+            mean[k], scale[k] = np.where(known, own.mean, mean[k]), np.where(known, own.scale, scale[k])
+            if self.scaling == "level":
+                one = Units(mean[k : k + 1], scale[k : k + 1], scale[k : k + 1])
+                level = self.look(self.start(one), row[None], one).level[0]
+                scale[k] = np.maximum(np.where(known, Standard.of([row - level]).scale, scale[k]), 1e-3 * scale[k])
+            error[k] = np.where(known, self._error(row, scale[k]), error[k])
+        return Units(mean, scale, error)
 
-    def _spread(self, rows: list[Array], units: Units) -> Array:
-        """Return the standard deviation of each series around its moving level."""
-        scales = units.scale.copy()
-        for k, row in enumerate(rows):
-            one = Units(units.mean[k : k + 1], units.scale[k : k + 1])
-            level = self.look(self.start(one), row[None], one).level[0]
-            scales[k] = np.maximum(Standard.of([row - level]).scale, 1e-3 * units.scale[k])
-        return scales
+    def _error(self, row: Array, scale: Array) -> Array:
+        """Return the mean error of the baseline inside a series, (D,); `scale` where there is no baseline, or no error."""
+        season = self.season if self.baseline == "seasonal" else 1
+        if self.baseline is None or len(row) <= season:
+            return scale
+        steps = np.abs(row[season:] - row[:-season])
+        known = ~np.isnan(steps)
+        error = np.where(known, steps, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        return np.where(error > 1e-3 * scale, error, scale)
 
     def start(self, units: Units) -> Memory:
         """Return the memory before the first value."""
@@ -142,15 +152,20 @@ class View:
 
     def base(self, filled: Array, level: Array, rows: Array, origins: Array, horizon: int) -> Array:
         """Return where forecasts start from, (..., S, D), for series `rows` (...) at steps `origins` (...)."""
-        R, shape = self.n_recent, (*origins.shape, horizon, filled.shape[2])
         if self.baseline is None:
+            shape = (*origins.shape, horizon, filled.shape[2])
             return np.broadcast_to(level[rows, origins][..., None, :], shape)
         season = self.season if self.baseline == "seasonal" else 1
-        return filled[rows[..., None], (R + origins)[..., None] + last_season(horizon, season)]
+        return self.seasonal(filled, rows, origins, horizon, season)
 
-    def seasonal(self, filled: Array, rows: Array, origins: Array, horizon: int) -> Array:
+    @property
+    def seasons(self) -> tuple[int, ...]:
+        """The season and the lags: a decoder gets the values whole seasons before."""
+        return tuple(dict.fromkeys((self.season, *self.lags)))
+
+    def seasonal(self, filled: Array, rows: Array, origins: Array, horizon: int, season: int) -> Array:
         """Return the seasonal naive forecast (..., S, D)."""
-        return filled[rows[..., None], (self.n_recent + origins)[..., None] + last_season(horizon, self.season)]
+        return filled[rows[..., None], (self.n_recent + origins)[..., None] + last_season(horizon, season)]
 
 
 def last_season(horizon: int, season: int) -> Array:

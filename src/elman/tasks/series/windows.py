@@ -79,13 +79,13 @@ class Cutter:
         ahead = origins[..., None] + np.arange(1, self.horizon + 1)
         values = known.values[rows[..., None], np.minimum(ahead, known.values.shape[1] - 1)]
         base = self.view.base(known.seen.filled, known.seen.level, rows, origins, self.horizon)
-        targets = (values - base) / known.units.scale[rows][..., None, :]
+        targets = (values - base) / known.units.error[rows][..., None, :]
         outside = (ahead < first[..., None]) | (ahead >= end[..., None])
         targets[np.broadcast_to(outside, targets.shape[:-1])] = np.nan
         return targets.astype(self.dtype)
 
     def future(self, rows: Array, origins: Array) -> Array:
-        """Return what a decoder reads: place in the horizon, last value, seasonal naive forecast, covariates."""
+        """Return what a decoder reads: place in the horizon, last value, values whole seasons before, covariates."""
         known = self.known
         return future_inputs(self.view, self.horizon, known.seen, known.units, rows, origins, known.covariates).astype(
             self.dtype
@@ -119,9 +119,10 @@ def future_inputs(
     """Return what a decoder reads about the steps after each origin, (B, S, C)."""
     scale, level = units.scale[rows][:, None], seen.level[rows, origins][:, None]
     last = seen.filled[rows, view.n_recent + origins][:, None]
-    seasonal = view.seasonal(seen.filled, rows, origins, horizon)
     place = np.broadcast_to((np.arange(1, horizon + 1) / horizon)[:, None], (len(rows), horizon, 1))
-    parts = [place, np.broadcast_to((last - level) / scale, seasonal.shape), (seasonal - level) / scale]
+    parts = [place, np.broadcast_to((last - level) / scale, (len(rows), horizon, level.shape[2]))]
+    for season in view.seasons:
+        parts.append((view.seasonal(seen.filled, rows, origins, horizon, season) - level) / scale)
     if covariates is not None:
         ahead = origins[:, None] + np.arange(1, horizon + 1)
         parts.append(covariates[rows[:, None], np.minimum(ahead, covariates.shape[1] - 1)])
