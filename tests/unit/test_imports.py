@@ -42,6 +42,7 @@ FOREIGN = {
     "onnx": ("interop", "lazily"),
     "h5py": ("interop", "lazily"),
     "narwhals": ("tasks", "lazily"),
+    "joblib": ("tasks", "lazily"),
     "tokenizers": ("tasks", "lazily"),
     "sacrebleu": ("tasks", "lazily"),
     "soundfile": ("tasks", "lazily"),

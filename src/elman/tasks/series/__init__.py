@@ -15,6 +15,7 @@ from elman.tasks.series.frames import from_frame
 from elman.tasks.series.inputs import Sequences
 from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
 
+from elman.tasks.series.scale import score_batches
 from elman.tasks.series.scaling import SequenceScaler
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "from_frame",
     "load",
     "save",
+    "score_batches",
 ]
