@@ -91,7 +91,7 @@ def test_a_search_that_prunes():
 
     def objective(trial):
         rate = trial.suggest_float("learning_rate", 1e-6, 0.03, log=True)
-        model = RecurrentClassifier(hidden_size=4, learning_rate=rate, random_state=0)
+        model = RecurrentClassifier(hidden_size=4, batch_size=4, learning_rate=rate, random_state=0)
         for epoch in range(8):
             model.partial_fit(series[:30], labels[:30], classes=[0, 1])
             accuracy = model.score(series[30:], labels[30:])
