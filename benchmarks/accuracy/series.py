@@ -85,7 +85,7 @@ def m4_hourly(seed: int, _: Any) -> dict[str, Any]:
     train, test = datasets.m4_hourly()
     model = RecurrentForecaster(
         horizon=48, strategy="encoder-decoder", season=24, lags=(168,), baseline="seasonal", scaling="level",
-        level_steps=24, log=True, context_steps=96, hidden_size=48, max_epochs=25, batch_size=64,
+        level_steps=24, log=True, context_steps=96, hidden_size=48, max_epochs=12, batch_size=64,
         validation_fraction=0.05, random_state=seed,
     )  # fmt: skip
     watch(model.fit_epochs(train))

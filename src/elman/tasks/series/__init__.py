@@ -8,6 +8,7 @@ try:
 except ImportError as error:
     raise ImportError("series need scikit-learn, which is not installed: pip install elman[series]") from error
 
+from elman.tasks.series import frames, metrics, nab, splits
 from elman.tasks.series.detector import RecurrentDetector
 from elman.tasks.series.files import load, save
 from elman.tasks.series.forecaster import RecurrentForecaster, Report
@@ -26,8 +27,12 @@ __all__ = [
     "Report",
     "SequenceScaler",
     "Sequences",
+    "frames",
     "from_frame",
     "load",
+    "metrics",
+    "nab",
     "save",
     "score_batches",
+    "splits",
 ]

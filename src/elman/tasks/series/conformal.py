@@ -27,7 +27,8 @@ class Calibration(NamedTuple):
         scores = np.maximum(low - self.targets, self.targets - high) / unit
         width = conformal_quantile(scores, coverage)
         low, high, unit = band(output, out, coverage)
-        return low - width * unit, high + width * unit
+        center = output.center(out)  # a band that was claimed too wide is narrowed, but never past the forecast
+        return np.minimum(low - width * unit, center), np.maximum(high + width * unit, center)
 
 
 def band(output: Output, out: Array, coverage: float) -> tuple[Array, Array, Array]:
