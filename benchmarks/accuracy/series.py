@@ -72,7 +72,14 @@ def japanese_vowels(seed: int, _: Any) -> dict[str, Any]:
 
     data = datasets.japanese_vowels()
     model = RecurrentClassifier(
-        hidden_size=100, bidirectional=True, pool="mean", dropout=0.5, max_epochs=100, batch_size=16, random_state=seed
+        hidden_size=64,
+        n_layers=2,
+        bidirectional=True,
+        pool="mean",
+        dropout=0.3,
+        max_epochs=60,
+        batch_size=16,
+        random_state=seed,
     )
     watch(model.fit_epochs(data.x_train, data.y_train))
     return {"recipe": options(model), "accuracy": 100 * float(model.score(data.x_test, data.y_test))}
@@ -90,9 +97,7 @@ def m4_hourly(seed: int, _: Any) -> dict[str, Any]:
     )  # fmt: skip
     watch(model.fit_epochs(train))
     forecasts = model.predict(train)
-    scores = [
-        (metrics.smape(a, f), metrics.mase(a, f, h, 24)) for a, f, h in zip(test, forecasts, train, strict=True)
-    ]
+    scores = [(metrics.smape(a, f), metrics.mase(a, f, h, 24)) for a, f, h in zip(test, forecasts, train, strict=True)]
     naive = [metrics.seasonal_naive(h, 48, 24) for h in train]
     beside = [(metrics.smape(a, f), metrics.mase(a, f, h, 24)) for a, f, h in zip(test, naive, train, strict=True)]
     (smape, mase), (smape_naive, mase_naive) = np.mean(scores, axis=0), np.mean(beside, axis=0)
@@ -142,7 +147,12 @@ def univariate(seed: int, _: Any) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for name, series, n, chosen in (
-        ("airline", datasets.airline(), 3, {"log": True, "baseline": "seasonal", "scaling": "level", "max_epochs": 300}),
+        (
+            "airline",
+            datasets.airline(),
+            3,
+            {"log": True, "baseline": "seasonal", "scaling": "level", "max_epochs": 300},
+        ),
         ("sunspots", datasets.sunspots(), 22, {"scaling": "series", "max_epochs": 60, "lags": (132,)}),
     ):
         model = RecurrentForecaster(horizon=12, season=12, hidden_size=24, random_state=seed, **chosen)
@@ -150,7 +160,10 @@ def univariate(seed: int, _: Any) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # the report says it
             model.fit([series[: -12 * n]])
             report = model.backtest([series], n_origins=n)
-        found[name] = {"recipe": options(model), **{k: list(v) for k, v in report._asdict().items() if isinstance(v, tuple)}}
+        found[name] = {
+            "recipe": options(model),
+            **{k: list(v) for k, v in report._asdict().items() if isinstance(v, tuple)},
+        }
     return found
 
 
@@ -200,7 +213,9 @@ def long_memory(
     for record in elman.train(net, batches, loss=loss, optimizer=optimizer, clip_norm=1.0, n_steps=steps):
         if record.step % max(1, steps // 40) == 0:
             curve.append([record.step, elman.evaluate(net, test, loss=loss).loss])
-            say(f"  step {record.step}: test {curve[-1][1]:.3g}, train {record.loss:.3g}, {record.seconds * 1e3:.0f} ms")
+            say(
+                f"  step {record.step}: test {curve[-1][1]:.3g}, train {record.loss:.3g}, {record.seconds * 1e3:.0f} ms"
+            )
     recipe = {"cell": chosen.cell, "hidden_size": hidden, "steps": steps, "batch": 50, "learning_rate": rate, **bias}
     return {"recipe": recipe, "loss": curve[-1][1], "curve": curve, "parameters": net.params.flat.size}
 
@@ -224,8 +239,12 @@ def mnist(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     for epoch in model.fit_epochs(*parts["train"]):
         curve.append([epoch.epoch, epoch.loss, 100 * float(model.score(*parts["t10k"]))])
-        say(f"  epoch {epoch.epoch}: loss {epoch.loss:.4f}, test {curve[-1][2]:.2f} %, {time.perf_counter() - start:.0f} s")
-        record(chosen, "mnist", seed, {"recipe": options(model), "accuracy": curve[-1][2], "curve": curve}, complete=False)
+        say(
+            f"  epoch {epoch.epoch}: loss {epoch.loss:.4f}, test {curve[-1][2]:.2f} %, {time.perf_counter() - start:.0f} s"
+        )
+        record(
+            chosen, "mnist", seed, {"recipe": options(model), "accuracy": curve[-1][2], "curve": curve}, complete=False
+        )
     return {"recipe": options(model), "accuracy": curve[-1][2], "curve": curve}
 
 

@@ -379,7 +379,9 @@ def plot_forecasts(
         joined = [np.concatenate([times[-1:], future])]
         joined += [np.concatenate([history[-1:, d], values[:, d]]) for values in (points, lower, upper)]
         if np.isfinite(lower[:, d]).all():
-            axes.fill_between(joined[0], joined[2], joined[3], color=SKY, alpha=0.45, lw=0, label=f"{coverage:.0%} interval")
+            axes.fill_between(
+                joined[0], joined[2], joined[3], color=SKY, alpha=0.45, lw=0, label=f"{coverage:.0%} interval"
+            )
         axes.plot(joined[0], joined[1], color=BLUE, linewidth=1.8, label="forecast")
         if actual is not None:
             axes.plot(future, actual[:, d], color=RED, linewidth=1.3, linestyle=DASHES, label="what came")

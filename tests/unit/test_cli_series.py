@@ -130,7 +130,10 @@ def test_fit_and_score(tmp_path):
         (("--horizon", 3, "--anomalies"), "say what to fit"),
         (("--horizon", 3, "--target", "sales"), "there is no column 'sales'; there are month, passengers"),
         (("--horizon", 3), "column 'month', row 2: '1949-01' is not a number"),
-        (("--label", "passengers", "--time", "month", "--target", "passengers"), "name the column that tells series apart"),
+        (
+            ("--label", "passengers", "--time", "month", "--target", "passengers"),
+            "name the column that tells series apart",
+        ),
         (("--horizon", 500, "--time", "month"), "a horizon of 500 needs series of at least 501 steps"),
         (("--horizon", 3, "--time", "month", "--lags", "a"), "--lags must be whole numbers"),
     ],
@@ -180,7 +183,9 @@ def test_ctrl_c_keeps_what_is_learnt(tmp_path):
         sys.executable, "-m", "elman", "series", "fit", str(data), "--time", "month", "--horizon", "12", "--epochs",
         "100000", "--out", str(model),
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
+    )
     said = []
     for line in process.stderr:
         said.append(line)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from elman.cli import series, text
 from elman import storage
+from elman.cli import series, text
 from elman.cli.console import fail, failures
 from elman.cli.diagnose import diagnose
 from elman.kernels import show_config

@@ -324,7 +324,9 @@ def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | N
             raise ValueError(f"{file}: there is no column {name!r}; there are {', '.join(table)}")
     if not columns["target"]:
         raise ValueError(f"{file}: there is no column of values beside {', '.join(table)}")
-    used: dict[str, Any] = {name: [_cell(name, k, cell) for k, cell in enumerate(table[name])] for name in columns["target"]}
+    used: dict[str, Any] = {
+        name: [_cell(name, k, cell) for k, cell in enumerate(table[name])] for name in columns["target"]
+    }
     for name in (columns["id"], columns["time"]):
         if name is not None:
             used[name] = _times(table[name]) if name == columns["time"] else table[name]
@@ -339,7 +341,9 @@ def _cell(name: str, k: int, cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(f"column {name!r}, row {k + 2}: {cell!r} is not a number; name the columns in --target") from None
+        raise ValueError(
+            f"column {name!r}, row {k + 2}: {cell!r} is not a number; name the columns in --target"
+        ) from None
 
 
 def _times(cells: list[str]) -> Any:
@@ -377,7 +381,11 @@ def _future(times: Array, steps: int) -> Array:
     months = times.astype("datetime64[M]")
     inside = times[-1] - months[-1]
     gap = int((months[-1] - months[-2]).astype(int)) if len(times) > 1 else 0
-    if gap and times[-2] - months[-2] == inside and (len(times) < 3 or months[-2] - months[-3] == months[-1] - months[-2]):
+    if (
+        gap
+        and times[-2] - months[-2] == inside
+        and (len(times) < 3 or months[-2] - months[-3] == months[-1] - months[-2])
+    ):
         return (months[-1] + gap * np.arange(1, steps + 1)).astype(times.dtype) + inside
     step = times[-1] - times[-2] if len(times) > 1 else np.timedelta64(1, "s")
     return times[-1] + step * np.arange(1, steps + 1)

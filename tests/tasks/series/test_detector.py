@@ -46,7 +46,9 @@ def test_scores_look_at_no_future(detector):
 
 @pytest.mark.parametrize("D", [1, 3])
 def test_live_scores_are_the_offline_scores(D):
-    model = RecurrentDetector(hidden_size=4, max_epochs=2, scaling="global", missing="mask", random_state=0, rest_steps=20)
+    model = RecurrentDetector(
+        hidden_size=4, max_epochs=2, scaling="global", missing="mask", random_state=0, rest_steps=20
+    )
     model.fit([waves(0, D=D), waves(1, D=D)])
     x, y = waves(5, 120, D), waves(6, 120, D)
     y[40:44] = np.nan

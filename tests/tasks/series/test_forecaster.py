@@ -50,7 +50,9 @@ def test_it_beats_the_naive_forecasts_on_values_it_never_saw(strategy):
     forecasts = model.predict(train)
     assert forecasts.shape == (3, 12, 1)
     ours = np.mean([metrics.mase(a, f, h, 12) for a, f, h in zip(test, forecasts, train, strict=True)])
-    theirs = np.mean([metrics.mase(a, metrics.seasonal_naive(h, 12, 12), h, 12) for a, h in zip(test, train, strict=True)])
+    theirs = np.mean(
+        [metrics.mase(a, metrics.seasonal_naive(h, 12, 12), h, 12) for a, h in zip(test, train, strict=True)]
+    )
     assert ours < theirs
     assert model.report_.held_out
     assert model.report_.model.mase < min(model.report_.naive.mase, model.report_.seasonal_naive.mase)
@@ -114,7 +116,9 @@ def test_a_forecast_depends_on_its_own_history_only(scaling):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("options", [{}, {"baseline": "naive", "scaling": "level"}, {"baseline": "seasonal", "lags": (3,)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"baseline": "naive", "scaling": "level"}, {"baseline": "seasonal", "lags": (3,)}]
+)
 def test_live_numbers_are_the_offline_numbers(strategy, options):
     """Value by value, in chunks, or all at once: the same state, the same forecast."""
     series = seasons(n=2, T=60)

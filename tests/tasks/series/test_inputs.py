@@ -84,7 +84,9 @@ def columns(times, values=None, **options):
 
 def test_irregular_times_are_refused_or_told():
     days = ["2026-01-01", "2026-01-02", "2026-01-05", "2026-01-06", "2026-01-07"]
-    with pytest.raises(ValueError, match="the step from 2026-01-02 to 2026-01-05 is 3 times the usual one; fill the gap"):
+    with pytest.raises(
+        ValueError, match="the step from 2026-01-02 to 2026-01-05 is 3 times the usual one; fill the gap"
+    ):
         columns(days)
     assert np.array_equal(columns(days, irregular="feature")[0][:, 1], [1, 1, 3, 1, 1])
     filled = columns(days, irregular="fill")

@@ -246,7 +246,13 @@ def test_the_scale_is_that_of_the_training_part_only():
     """What is held out moves nothing: scale, weights and stopping aside, and least of all the scale."""
     rng = np.random.default_rng(3)
     x, y = [rng.standard_normal((6, 2)) for _ in range(40)], np.arange(40) % 2
-    options = {"hidden_size": 4, "early_stopping": True, "validation_fraction": 0.25, "max_epochs": 2, "random_state": 0}
+    options = {
+        "hidden_size": 4,
+        "early_stopping": True,
+        "validation_fraction": 0.25,
+        "max_epochs": 2,
+        "random_state": 0,
+    }
     one = RecurrentClassifier(**options).fit(x, y)
     held_out = one._held_out(40, y, None, seed=int(np.random.default_rng(0).integers(2**31)))
     wild = [row * 1000 if k in held_out else row for k, row in enumerate(x)]

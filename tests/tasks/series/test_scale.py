@@ -49,9 +49,10 @@ def test_a_cluster_of_two_workers_gives_the_same_bits(forecaster):
     alone = score_batches(forecaster, series, batch_size=10)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ports and of workers that end
-        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-            with distributed.Client(cluster), joblib.parallel_config(backend="dask"):
-                assert np.array_equal(alone, score_batches(forecaster, series, batch_size=10, n_jobs=2))
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
+            assert np.array_equal(alone, score_batches(forecaster, series, batch_size=10, n_jobs=2))
 
 
 def test_memory_of_a_live_series():

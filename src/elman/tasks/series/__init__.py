@@ -15,7 +15,6 @@ from elman.tasks.series.forecaster import RecurrentForecaster, Report
 from elman.tasks.series.frames import from_frame
 from elman.tasks.series.inputs import Sequences
 from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
-
 from elman.tasks.series.scale import score_batches
 from elman.tasks.series.scaling import SequenceScaler
 

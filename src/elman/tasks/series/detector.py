@@ -167,7 +167,9 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def _learn(self, X: Any, *, partial: bool) -> RecurrentDetector:
         forecaster = self.forecaster_
         forecaster._called = self._name
-        with warnings.catch_warnings():  # a value may well be the best forecast of the next, and its errors tell all the same
+        with (
+            warnings.catch_warnings()
+        ):  # a value may well be the best forecast of the next, and its errors tell all the same
             warnings.filterwarnings("ignore", ".*no better than a naive forecast")
             (forecaster.partial_fit if partial else forecaster.fit)(X)
         self.n_features_in_ = forecaster.n_features_in_

@@ -15,7 +15,7 @@ from elman.params import Array, Params, count
 from elman.tasks.series import conformal
 from elman.tasks.series.detector import RecurrentDetector
 from elman.tasks.series.fitting import Fit
-from elman.tasks.series.forecaster import Report, Row, RecurrentForecaster
+from elman.tasks.series.forecaster import RecurrentForecaster, Report, Row
 from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
 from elman.tasks.series.networks import EncoderDecoder, Network
 from elman.tasks.series.scaling import Standard
@@ -141,7 +141,9 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
 
 
 def _network(about: dict[str, Any], tensors: dict[str, Array]) -> tuple[Network, Params]:
-    layers = [build(about["layer"])] if "layer" in about else [build(about["layers"][k]) for k in ("encoder", "decoder")]
+    layers = (
+        [build(about["layer"])] if "layer" in about else [build(about["layers"][k]) for k in ("encoder", "decoder")]
+    )
     if not all(isinstance(layer, Sequential) for layer in layers):
         raise ValueError("its network must be a Sequential")
     network: Any = layers[0] if len(layers) == 1 else EncoderDecoder(*layers)  # type: ignore[arg-type]

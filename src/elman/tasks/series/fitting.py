@@ -116,9 +116,7 @@ class Fit:
             self.params.flat[:] = self._best[1]
             self._best = None
 
-    def _epoch(
-        self, source: Source, optimizer: optim.Optimizer, plan: Plan, stop: Callable[[], bool]
-    ) -> Epoch | None:
+    def _epoch(self, source: Source, optimizer: optim.Optimizer, plan: Plan, stop: Callable[[], bool]) -> Epoch | None:
         start = time.perf_counter()
         total = weights = 0.0
         for batch, weight in source.epoch(self.rng):
@@ -183,5 +181,7 @@ def generator_of(where: str, random_state: Any) -> np.random.Generator:
     if random_state is None:
         return np.random.default_rng()
     if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer) or random_state < 0:
-        raise ValueError(f"{where}: random_state must be None, an int of at least 0 or a generator, got {random_state!r}")
+        raise ValueError(
+            f"{where}: random_state must be None, an int of at least 0 or a generator, got {random_state!r}"
+        )
     return np.random.default_rng(int(random_state))

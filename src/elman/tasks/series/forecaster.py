@@ -220,7 +220,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def _check(self) -> Plan:
         name = self._name
-        checks.positive(name, horizon=self.horizon, season=self.season, batch_size=self.batch_size, n_paths=self.n_paths)
+        checks.positive(
+            name, horizon=self.horizon, season=self.season, batch_size=self.batch_size, n_paths=self.n_paths
+        )
         checks.one_of(name, "strategy", self.strategy, STRATEGIES)
         checks.one_of(name, "scaling", self.scaling, SCALINGS)
         checks.one_of(name, "baseline", self.baseline, [None, "naive", "seasonal"])
@@ -258,9 +260,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     @property
     def _view(self) -> View:
         steps = max(self.season, 8) if self.level_steps is None else self.level_steps
-        return View(
-            self.scaling, steps, self.baseline, self.season, tuple(self.lags), self.missing == "mask"
-        )
+        return View(self.scaling, steps, self.baseline, self.season, tuple(self.lags), self.missing == "mask")
 
     def _values(self, X: Any) -> list[Array]:
         """Return the series in the units that the network works on: logarithms if wanted."""
@@ -270,7 +270,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         for k, row in enumerate(rows):
             if (row <= 0).any():
                 t = int(np.argwhere(row <= 0)[0][0])
-                raise ValueError(f"{self._name}: series {k} has {row[t].min()} at step {t}; log=True needs values above 0")
+                raise ValueError(
+                    f"{self._name}: series {k} has {row[t].min()} at step {t}; log=True needs values above 0"
+                )
         return [np.log(row) for row in rows]
 
     def _covariate_rows(self, covariates: Any, rows: list[Array], ahead: int) -> list[Array] | None:
@@ -460,9 +462,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     @property
     def _reader(self) -> Reader:
-        return Reader(
-            self._view, self._network, self._params, self._output, self.strategy, self.horizon, self.n_paths
-        )
+        return Reader(self._view, self._network, self._params, self._output, self.strategy, self.horizon, self.n_paths)
 
     def _draws(self) -> np.random.Generator:
         """Return the generator of drawn futures: the same at each call, where random_state is an int."""
@@ -535,9 +535,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self._calibrate(rows, self._covariate_rows(covariates, rows, 0), starts, n_origins)
         return self
 
-    def _calibrate(
-        self, rows: list[Array], covariates: list[Array] | None, starts: Array, n_origins: int = 50
-    ) -> None:
+    def _calibrate(self, rows: list[Array], covariates: list[Array] | None, starts: Array, n_origins: int = 50) -> None:
         ends = np.array([len(row) - self.horizon for row in rows], np.intp)
         origins = [
             np.unique(np.linspace(start, end, n_origins).astype(np.intp)) if end >= start else np.empty(0, np.intp)
@@ -662,7 +660,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         assert self._store is not None
         known = self._scaled_covariates(None if covariates is None else list(np.asarray(covariates, np.float64)))
         rows = self._store.numbers(series_ids)
-        live = self._reader.read(self._store.get(rows), values[:, None], None, None if known is None else np.stack(known))
+        live = self._reader.read(
+            self._store.get(rows), values[:, None], None, None if known is None else np.stack(known)
+        )
         self._store.put(rows, live)
 
     def _next_values(self, X: Any, n: int) -> Array:

@@ -85,9 +85,7 @@ class EncoderDecoder:
 Network = Sequential | EncoderDecoder
 
 
-def encoder_decoder(
-    where: str, input_size: int, future_size: int, output_size: int, sizes: Sizes
-) -> EncoderDecoder:
+def encoder_decoder(where: str, input_size: int, future_size: int, output_size: int, sizes: Sizes) -> EncoderDecoder:
     """Return an encoder of histories (B, T, I) and a decoder of futures (B, S, C) -> (B, S, O)."""
     whole = tower(where, input_size, output_size, sizes)
     return EncoderDecoder(Sequential(*whole.layers[:-1]), tower(where, future_size, output_size, sizes))

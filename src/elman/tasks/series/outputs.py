@@ -94,7 +94,9 @@ class Output:
             normal: Array = out[..., :1] + z * sigma
             return normal
         if self.kind == "point":
-            raise ValueError("a point forecast has no quantiles; fit with output='quantile' or 'gaussian', or calibrate")
+            raise ValueError(
+                "a point forecast has no quantiles; fit with output='quantile' or 'gaussian', or calibrate"
+            )
         ordered = np.sort(out, axis=-1)
         low, high = self.levels[0], self.levels[-1]
         if min(levels) < low - 1e-9 or max(levels) > high + 1e-9:

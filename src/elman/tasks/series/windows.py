@@ -228,7 +228,9 @@ class WindowSource:
             stops.append(np.arange(last - shift, 0, -self.stride))
             rows.append(np.full(len(stops[-1]), row, np.intp))
         if not rows:
-            raise ValueError(f"no series is longer than the horizon of {self.cutter.horizon} steps, so there is nothing to fit")
+            raise ValueError(
+                f"no series is longer than the horizon of {self.cutter.horizon} steps, so there is nothing to fit"
+            )
         row, stop = np.concatenate(rows), np.concatenate(stops)
         start = np.maximum(stop - self.context_steps, 0)
         # Where a window begins inside of a series its first outputs know little, so they are not asked.
