@@ -49,7 +49,7 @@ plots.plot_forecasts(
 )  # fmt: skip
 print(f"drew {arguments.picture}")
 
-# Live: the state of each series is a row of a few flat arrays; a value moves it on, and a forecast can be had at any time.
+# Live: the state of each series is a row of a few flat arrays; a value moves it on.
 model.start(["airline"], train)
 errors = []
 for value in test[0]:

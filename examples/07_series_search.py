@@ -1,7 +1,7 @@
 """A search over networks that stops early what does not promise: Optuna, and one epoch at a time by `partial_fit`.
 
-The task: who speaks, from the cepstra of two Japanese vowels, of any length. The speakers' utterances are split in three
-folds of whole sequences; nothing of the test part is looked at before the end.
+The task: who speaks, from the cepstra of two Japanese vowels, of any length. A third of the training part is held out
+to choose by; nothing of the test part is looked at before the end.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     python benchmarks/accuracy/series.py m4_hourly --seeds 0 1 2
     python benchmarks/accuracy/series.py mnist --data FOLDER        # the four IDX files, gzipped; not shipped
 
-Results are benchmarks/results/accuracy-series-NAME.json, or --out. A recipe is the function of that name; what it returns for a
-seed is what is written, with versions, processor and seconds. Published numbers stand in PUBLISHED, with their source.
+Results are benchmarks/results/accuracy-series-NAME.json, or --out. A recipe is the function of that name; what it
+returns for a seed is what is written, with versions, processor and seconds. Published numbers stand in PUBLISHED, with
+their source.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from typing import Any
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # read when NumPy is imported
     os.environ.setdefault(name, "1")
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-import elman
-from elman import datasets, kernels
+import elman  # noqa: E402
+from elman import datasets, kernels  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,7 +68,7 @@ def watch(epochs: Any) -> None:
 
 
 def japanese_vowels(seed: int, _: Any) -> dict[str, Any]:
-    """Bidirectional GRU on the 12 cepstra as they are, of any length; the official split; nothing chosen on the test part."""
+    """Classify the 12 cepstra as they are, of any length, by a bidirectional GRU; the official split."""
     from elman.tasks.series import RecurrentClassifier
 
     data = datasets.japanese_vowels()
@@ -86,7 +87,7 @@ def japanese_vowels(seed: int, _: Any) -> dict[str, Any]:
 
 
 def m4_hourly(seed: int, _: Any) -> dict[str, Any]:
-    """One encoder-decoder for all 414 series, 48 steps ahead; sMAPE and MASE (m = 24) as in the competition, means over series."""
+    """Forecast all 414 series 48 steps ahead by one encoder-decoder; sMAPE and MASE (m = 24) as in the competition."""
     from elman.tasks.series import RecurrentForecaster, metrics
 
     train, test = datasets.m4_hourly()
@@ -111,10 +112,11 @@ def m4_hourly(seed: int, _: Any) -> dict[str, Any]:
 
 
 def etth1(seed: int, _: Any) -> dict[str, Any]:
-    """ETTh1, all 7 series, 24 steps ahead, as in Zhou et al. 2021.
+    """Forecast ETTh1, all 7 series, 24 steps ahead, as in Zhou et al. 2021.
 
-    Rows 0 to 8639 are trained on, 8640 to 11519 stop the training, 11520 to 14399 are the test. Everything is standardised by
-    mean and deviation of the first part; errors are means over all 2,857 windows of the test part, 24 steps and 7 series.
+    Rows 0 to 8639 are trained on, 8640 to 11519 stop the training, 11520 to 14399 are the test. Everything is
+    standardised by mean and deviation of the first part; errors are means over all 2,857 windows of the test part,
+    24 steps and 7 series.
     """
     from elman.tasks.series import RecurrentForecaster
 
@@ -142,7 +144,7 @@ def etth1(seed: int, _: Any) -> dict[str, Any]:
 
 
 def univariate(seed: int, _: Any) -> dict[str, Any]:
-    """The last 3 years of airline passengers a year ahead, and of sunspots the last 22 years, 12 months ahead each time."""
+    """Forecast the last 3 years of airline passengers and the last 22 of sunspots, 12 months ahead each time."""
     from elman.tasks.series import RecurrentForecaster
 
     found: dict[str, Any] = {}
@@ -168,12 +170,12 @@ def univariate(seed: int, _: Any) -> dict[str, Any]:
 
 
 def adding(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
-    """The adding problem, T = 600: the sum of the two marked numbers of 600. New sequences all the time; 1,000 to test."""
+    """Add the two marked numbers of 600. New sequences all the time; 1,000 others to test."""
     return long_memory(adding_batch, seed, chosen, in_size=2, out_size=1, hidden=128, rate=2e-3)
 
 
 def copy(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Copy memory, T = 1000: 10 symbols of 8, 1,000 blanks, then the 10 again; cross entropy over all 1,020 steps, in nats."""
+    """Copy 10 symbols of 8 after 1,000 blanks; cross entropy over all 1,020 steps, in nats."""
     return long_memory(copy_batch, seed, chosen, in_size=10, out_size=10, hidden=128, rate=1e-3)
 
 
@@ -196,8 +198,8 @@ def copy_batch(rng: np.random.Generator, B: int, T: int = 1000) -> elman.Batch:
 
 
 def long_memory(
-    make: Callable[..., elman.Batch], seed: int, chosen: argparse.Namespace, *, in_size: int, out_size: int, hidden: int,
-    rate: float,
+    make: Callable[..., elman.Batch], seed: int, chosen: argparse.Namespace, *, in_size: int, out_size: int, hidden:
+    int, rate: float,
 ) -> dict[str, Any]:  # fmt: skip
     rng = np.random.default_rng([seed, 1])
     tokens = make is copy_batch
@@ -221,15 +223,15 @@ def long_memory(
 
 
 def mnist(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Sequential MNIST: 784 pixels one after the other, then the digit; the official split, the last epoch's weights."""
+    """Tell the digit after 784 pixels one by one; the official split, the last epoch's weights."""
     from elman.tasks.series import RecurrentClassifier
 
     if chosen.data is None:
         raise SystemExit("give --data, the folder of the four IDX files of MNIST")
     parts = {}
     for part, count in (("train", 60_000), ("t10k", 10_000)):
-        images = np.frombuffer(gzip.open(chosen.data / f"{part}-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
-        labels = np.frombuffer(gzip.open(chosen.data / f"{part}-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+        images = np.frombuffer(unzip(chosen.data / f"{part}-images-idx3-ubyte.gz"), np.uint8, offset=16)
+        labels = np.frombuffer(unzip(chosen.data / f"{part}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
         parts[part] = (images.reshape(count, 784, 1) / np.float32(255), labels)
     model = RecurrentClassifier(
         cell=chosen.cell, hidden_size=128, pool="last", max_epochs=chosen.epochs or 10, batch_size=100,
@@ -240,12 +242,18 @@ def mnist(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     for epoch in model.fit_epochs(*parts["train"]):
         curve.append([epoch.epoch, epoch.loss, 100 * float(model.score(*parts["t10k"]))])
         say(
-            f"  epoch {epoch.epoch}: loss {epoch.loss:.4f}, test {curve[-1][2]:.2f} %, {time.perf_counter() - start:.0f} s"
+            f"  epoch {epoch.epoch}: loss {epoch.loss:.4f}, test {curve[-1][2]:.2f} %, "
+            f"{time.perf_counter() - start:.0f} s"
         )
         record(
             chosen, "mnist", seed, {"recipe": options(model), "accuracy": curve[-1][2], "curve": curve}, complete=False
         )
     return {"recipe": options(model), "accuracy": curve[-1][2], "curve": curve}
+
+
+def unzip(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read()
 
 
 def options(model: Any) -> dict[str, Any]:

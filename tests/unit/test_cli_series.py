@@ -77,8 +77,8 @@ def test_covariates_reach_into_the_future(tmp_path):
     data.write_text("t,coin,y\n" + "\n".join(lines), encoding="utf-8")
     model = tmp_path / "m.elman"
     run(
-        "series", "fit", data, "--time", "t", "--target", "y", "--covariates", "coin", "--horizon", 3, "--output", "point",
-        "--hidden", 8, "--epochs", 200, "--rate", 0.02, "--out", model,
+        "series", "fit", data, "--time", "t", "--target", "y", "--covariates", "coin", "--horizon", 3,
+        "--output", "point", "--hidden", 8, "--epochs", 200, "--rate", 0.02, "--out", model,
     )  # fmt: skip
     result = run("series", "forecast", model, data, "--out", tmp_path / "f.csv")
     assert "no intervals" in result.output

@@ -97,7 +97,7 @@ def fit(
         if covariates and horizon is None:
             fail("--covariates are for forecasts; leave them out, or name them in --target")
         _refuse_out(out, file, overwrite)
-        columns = {
+        columns: dict[str, Any] = {
             "id": ident,
             "time": time,
             "target": _names(target),
@@ -375,20 +375,20 @@ def _without_end(row: Array) -> Array:
 
 def _future(times: Array, steps: int) -> Array:
     """Return the times of the next steps: months where the times are months apart, else as long as the last step."""
+    ahead = np.arange(1, steps + 1)
+    future: Array
     if times.dtype.kind != "M":
-        step = times[-1] - times[-2] if len(times) > 1 else 1
-        return times[-1] + step * np.arange(1, steps + 1)
+        future = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 1) * ahead
+        return future
     months = times.astype("datetime64[M]")
-    inside = times[-1] - months[-1]
-    gap = int((months[-1] - months[-2]).astype(int)) if len(times) > 1 else 0
-    if (
-        gap
-        and times[-2] - months[-2] == inside
-        and (len(times) < 3 or months[-2] - months[-3] == months[-1] - months[-2])
-    ):
-        return (months[-1] + gap * np.arange(1, steps + 1)).astype(times.dtype) + inside
+    gaps = np.diff(months[-3:].astype(np.int64))
+    inside = times - months
+    if len(gaps) and (gaps == gaps[0]).all() and gaps[0] > 0 and (inside[-3:] == inside[-1]).all():
+        future = (months[-1] + gaps[0] * ahead).astype(times.dtype) + inside[-1]
+        return future
     step = times[-1] - times[-2] if len(times) > 1 else np.timedelta64(1, "s")
-    return times[-1] + step * np.arange(1, steps + 1)
+    future = times[-1] + step * ahead
+    return future
 
 
 def _show(stamp: Any) -> str:

@@ -40,11 +40,11 @@ EXPECTED = {
     RecurrentRegressor: WEIGHTS,
     RecurrentForecaster: {
         **LENGTHS,
-        "check_fit2d_1feature": "one column is a series of one step, after which nothing comes: refused, in words on steps",
+        "check_fit2d_1feature": "one column is a series of one step, after which nothing comes: refused as that",
     },
     RecurrentDetector: {
         **LENGTHS,
-        "check_fit2d_1feature": "one column is a series of one step, after which nothing comes: refused, in words on steps",
+        "check_fit2d_1feature": "one column is a series of one step, after which nothing comes: refused as that",
     },
     SequenceScaler: {
         **LENGTHS,
@@ -154,12 +154,12 @@ def test_pickle_is_bit_equal_in_a_new_process(k, fitted, data, tmp_path):
 def test_the_same_seed_gives_the_same_bits_and_leaves_numpys_generator_alone(k, fitted, data):
     x, y = (long_waves(), None) if k == 3 else data
     targets = [y, np.arange(len(x))][k : k + 1]
-    before = repr(np.random.get_state())
+    before = repr(np.random.get_state())  # noqa: NPY002
     again = quiet(clone(fitted[k]), x, *targets)
     assert np.array_equal(predict(again, x), predict(fitted[k], x))
     other = quiet(clone(fitted[k]).set_params(random_state=1), x, *targets)
     assert not np.array_equal(weights(other), weights(again))
-    assert repr(np.random.get_state()) == before
+    assert repr(np.random.get_state()) == before  # noqa: NPY002
 
 
 def test_a_grid_search_in_two_processes_on_ragged_lists(data):
@@ -209,9 +209,9 @@ def test_weights_count_as_repetitions(data):
     weights = np.array([2, 0, 1, 3, 1, 1])
     options = {"hidden_size": 4, "max_epochs": 5, "batch_size": 100, "scaling": None, "random_state": 0}
     weighted = RecurrentRegressor(**options)
-    weighted._learn_targets = lambda targets: RecurrentRegressor._learn_targets(weighted, y[:, None])
+    weighted._learn_targets = lambda _: RecurrentRegressor._learn_targets(weighted, y[:, None])
     repeated = RecurrentRegressor(**options)
-    repeated._learn_targets = lambda targets: RecurrentRegressor._learn_targets(repeated, y[:, None])
+    repeated._learn_targets = lambda _: RecurrentRegressor._learn_targets(repeated, y[:, None])
     weighted.fit(x, y, sample_weight=weights)
     repeated.fit([row for row, w in zip(x, weights, strict=True) for _ in range(w)], np.repeat(y, weights))
     assert np.abs(weighted.predict(x) - repeated.predict(x)).max() < 1e-4

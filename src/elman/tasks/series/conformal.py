@@ -14,8 +14,8 @@ from elman.tasks.series.outputs import LOG_SIGMA, Output
 class Calibration(NamedTuple):
     """Forecasts of values that were not trained on, and the values, both in units of the series.
 
-    Sources: Vovk, Gammerman and Shafer (2005); for quantiles Romano, Patterson and Candes (2019), whose band is moved as a
-    whole; for a normal output the residual in standard deviations (Lei et al. 2018).
+    Sources: Vovk, Gammerman and Shafer (2005); for quantiles Romano, Patterson and Candes (2019), whose band is moved
+    as a whole; for a normal output the residual in standard deviations (Lei et al. 2018).
     """
 
     out: Array  # (N, S, D, P)
@@ -52,8 +52,8 @@ def conformal_quantile(scores: Array, coverage: float) -> Array:
     rank = np.ceil((counts + 1) * coverage - 1e-9).astype(np.intp)
     if (rank > counts).any():
         raise ValueError(
-            f"an interval of {coverage:.0%} needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} forecasts to be calibrated on, "
-            f"got {counts.min()}; calibrate on more values"
+            f"an interval of {coverage:.0%} needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} forecasts "
+            f"to be calibrated on, got {counts.min()}; calibrate on more values"
         )
     ordered = np.sort(scores, axis=0)  # NaN last
     chosen: Array = np.take_along_axis(ordered, rank[None] - 1, axis=0)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +22,75 @@ WARM_UP = 30  # errors that have to be seen before one of them can be unusual
 
 
 class Errors(NamedTuple):
-    """What is known of the errors of n series; each (n,)."""
+    """What is known of the errors of n series; each (n,), ranges (n, D)."""
 
-    count: Array
+    n_seen: Array
     mean: Array
     variance: Array
     peak: Array  # the last alarm's score, sinking
+    habit: Array  # how many alarms there were of late
+    low: Array  # the least and the largest value so far
+    high: Array
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How errors become scores; every part but the first can be left out.
+
+    ::
+
+        score = (error - mean) / sqrt(variance)                of the errors before
+        score = 1.6 max(score, 8)                              for a value that is `novelty` ranges beyond all before
+        score = 0 unless score > peak                          peak: the last that was not 0, sinking by 1 / rest_steps
+        score = score / (1 + 0.05 habit)                       habit: recent alarms, forgotten in `habit_steps`
+
+    Mean and variance have a memory of `error_steps`: share = max(1 / n, 1 / error_steps), mean += share (error - mean),
+    variance = (1 - share) (variance + share (error - mean)^2). One event gives one alarm, not hundreds; and where there
+    are alarms all the time, they mean less.
+
+    Parameters
+    ----------
+    error_steps : memory of the error statistics
+    novelty : 0 for none, or how far beyond the range of all earlier values a value has to be, in ranges
+    rest_steps : 0, or how many steps an alarm keeps weaker ones quiet
+    habit_steps : 0, or for how many steps alarms count against further ones
+    """
+
+    error_steps: int
+    novelty: float = 0.0
+    rest_steps: int = 0
+    habit_steps: int = 0
+
+    def __call__(self, errors: Errors, error: Array, values: Array) -> tuple[Errors, Array]:
+        """Return what is known after further errors (n,) of values (n, D), NaN where missing, and the scores (n,)."""
+        known = ~np.isnan(error)
+        deviation = np.where(known, error, 0) - errors.mean
+        score = deviation / np.sqrt(errors.variance + 1e-12)
+        n_seen = errors.n_seen + known
+        share = np.maximum(1 / np.maximum(n_seen, 1), 1 / self.error_steps)
+        mean = np.where(known, errors.mean + share * deviation, errors.mean)
+        variance = np.where(known, (1 - share) * (errors.variance + share * deviation**2), errors.variance)
+        if self.novelty:
+            score = np.where(self._beyond(errors, values), 1.6 * np.maximum(score, 8), score)
+        score = np.where(known & (errors.n_seen >= WARM_UP), score, 0.0)
+        peak, habit = errors.peak, errors.habit
+        alarm = score > peak if self.rest_steps else score > 0
+        raised = score
+        if self.rest_steps:
+            peak = np.where(alarm, score, peak) * (1 - 1 / self.rest_steps)
+            raised = np.where(alarm, score, 0.0)
+        if self.habit_steps:
+            raised = raised / (1 + 0.05 * habit)
+            habit = habit * (1 - 1 / self.habit_steps) + np.where(alarm & (score > 3), np.minimum(score / 6, 3), 0)
+        low, high = np.fmin(errors.low, values), np.fmax(errors.high, values)
+        return Errors(n_seen, mean, variance, peak, habit, low, high), raised
+
+    def _beyond(self, errors: Errors, values: Array) -> Array:
+        """Return whether any value of each row (n, D) is beyond the range of all before it, (n,)."""
+        span = errors.high - errors.low
+        distance = np.fmax(values - errors.high, errors.low - values)
+        beyond: Array = ((span > 0) & (distance > self.novelty * span)).any(axis=1)
+        return beyond
 
 
 class Tracked(NamedTuple):
@@ -36,33 +100,6 @@ class Tracked(NamedTuple):
     errors: Errors
 
 
-def surprise(errors: Errors, error: Array, error_steps: int, rest_steps: int) -> tuple[Errors, Array]:
-    """Return what is known after further errors (n,), and how unusual they were, (n,).
-
-    ::
-
-        score = (error - mean) / sqrt(variance), of the errors before;   0 if error is NaN or fewer than 30 came before
-        share = max(1 / n, 1 / error_steps)
-        mean += share (error - mean);   variance = (1 - share) (variance + share (error - mean)^2)
-
-    With rest_steps > 0 a score counts only if it is above the last one that did, which sinks by 1 / rest_steps a step: one
-    event gives one alarm, not hundreds.
-    """
-    known = ~np.isnan(error)
-    deviation = np.where(known, error, 0) - errors.mean
-    score = deviation / np.sqrt(errors.variance + 1e-12)
-    score = np.where(known & (errors.count >= WARM_UP), score, 0.0)
-    count = errors.count + known
-    share = np.maximum(1 / np.maximum(count, 1), 1 / error_steps)
-    mean = np.where(known, errors.mean + share * deviation, errors.mean)
-    variance = np.where(known, (1 - share) * (errors.variance + share * deviation**2), errors.variance)
-    if not rest_steps:
-        return Errors(count, mean, variance, errors.peak), score
-    above = score > errors.peak
-    peak = np.where(above, score, errors.peak) * (1 - 1 / rest_steps)
-    return Errors(count, mean, variance, peak), np.where(above, score, 0.0)
-
-
 class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Find anomalies in series: a recurrent network foretells each value, and a value far from that is unusual.
 
@@ -70,16 +107,15 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
         error_t = |v_t - forecast_t| / scale;     score_t = (error_t - mean of errors) / their standard deviation
 
-    Everything is causal: the score of a value depends on it and on those before. Mean and deviation of the errors move along,
-    with memory of `error_steps`.
+    Everything is causal: the score of a value depends on it and on those before. Mean and deviation of the errors move
+    along, with memory of `error_steps`.
 
     Parameters
     ----------
-    error_steps : memory of the error statistics
-    rest_steps : 0, or how many steps an alarm keeps weaker ones quiet, see `surprise`
+    error_steps, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
     contamination : share of the training scores that lies above `threshold_`
-    scaling, level_steps, lags, log, missing, cell, hidden_size, n_layers, dropout, loss : as in `RecurrentForecaster`, as are
-        context_steps, learning_rate, schedule, batch_size, max_epochs, clip_norm and random_state
+    scaling, level_steps, lags, log, missing, cell, hidden_size, n_layers, dropout, loss : as in `RecurrentForecaster`,
+        as are context_steps, learning_rate, schedule, batch_size, max_epochs, clip_norm and random_state
 
     Attributes
     ----------
@@ -91,8 +127,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def __init__(
         self,
         *,
-        error_steps: int = 8000,
+        error_steps: int = 5000,
+        novelty: float = 0.0,
         rest_steps: int = 0,
+        habit_steps: int = 0,
         contamination: float = 0.001,
         scaling: str | None = "series",
         level_steps: int | None = None,
@@ -113,7 +151,9 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         random_state: Any = None,
     ) -> None:
         self.error_steps = error_steps
+        self.novelty = novelty
         self.rest_steps = rest_steps
+        self.habit_steps = habit_steps
         self.contamination = contamination
         self.scaling = scaling
         self.level_steps = level_steps
@@ -157,9 +197,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def _prepare(self) -> None:
         checks.positive(self._name, error_steps=self.error_steps)
-        checks.in_range(self._name, "rest_steps", self.rest_steps, 0)
+        for option in ("novelty", "rest_steps", "habit_steps"):
+            checks.in_range(self._name, option, getattr(self, option), 0)
         checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
-        own = ("error_steps", "rest_steps", "contamination")
+        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "contamination")
         options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
         self._store: Store | None = None
@@ -184,12 +225,16 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         check_is_fitted(self, "n_features_in_")
         rows = self.forecaster_._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
-        errors = self._step_errors(rows)
-        known = _no_errors(len(rows))
+        errors, values = self._step_errors(rows), padded(rows, np.nan)[0]
+        known, judge = _no_errors(len(rows), self.n_features_in_), self._judge
         scores = np.zeros_like(errors)
         for t in range(errors.shape[1]):
-            known, scores[:, t] = surprise(known, errors[:, t], self.error_steps, self.rest_steps)
+            known, scores[:, t] = judge(known, errors[:, t], values[:, t])
         return [score[: len(row)] for score, row in zip(scores, rows, strict=True)]
+
+    @property
+    def _judge(self) -> Judge:
+        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps)
 
     def _step_errors(self, rows: list[Array]) -> Array:
         """Return the error at each step (n, T), in units of the series; NaN where a value or its past is missing."""
@@ -236,10 +281,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             if len(rows) != len(ids):
                 raise ValueError(f"{self._name}: start needs one history an id, got {len(rows)} for {len(ids)} ids")
         units = forecaster._unknown_units(len(ids)) if rows is None else forecaster._units(rows)
-        tracked = Tracked(forecaster._reader.start(units), _no_errors(len(ids)))
+        tracked = Tracked(forecaster._reader.start(units), _no_errors(len(ids), self.n_features_in_))
         if self._store is None:
             one = forecaster._unknown_units(1)
-            self._store = Store(Tracked(forecaster._reader.start(one), _no_errors(1)))
+            self._store = Store(Tracked(forecaster._reader.start(one), _no_errors(1, self.n_features_in_)))
         self._store.add(ids, tracked)
         if rows is not None:
             values, lengths = padded(rows, np.nan)
@@ -269,17 +314,18 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         outlook = reader.outlook(tracked.live)
         point = outlook.base + outlook.scale * outlook.values[..., 0]
         error = _distance(values[:, None], point, tracked.live.units)[:, 0]
-        errors, score = surprise(tracked.errors, error, self.error_steps, self.rest_steps)
+        errors, score = self._judge(tracked.errors, error, values)
         self._store.put(rows, Tracked(reader.read(tracked.live, values[:, None]), errors))
         return score
 
 
-def _no_errors(n: int) -> Errors:
-    return Errors(np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n))
+def _no_errors(n: int, D: int) -> Errors:
+    zero = np.zeros(n)
+    return Errors(np.zeros(n, np.int64), zero, zero, zero, zero, np.full((n, D), np.inf), np.full((n, D), -np.inf))
 
 
 def _distance(values: Array, points: Array, units: Units) -> Array:
-    """Return the root mean square over the features of (value - forecast) / scale, (n, T); NaN features do not count."""
+    """Return the root mean square over the known features of (value - forecast) / scale, (n, T)."""
     scaled = (values - points) / units.scale[:, None]
     known = ~np.isnan(scaled)
     n = known.sum(axis=2)

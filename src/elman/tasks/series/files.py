@@ -122,8 +122,8 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
                 tensors["series/calibration.out"], tensors["series/calibration.targets"]
             )
         if facts["report"] is not None:
-            *rows, held_out, n = facts["report"]
-            inner.report_ = Report(*(Row(*row) for row in rows), held_out, n)
+            model, naive, seasonal, held_out, n = facts["report"]
+            inner.report_ = Report(Row(*model), Row(*naive), Row(*seasonal), bool(held_out), int(n))
         inner._fit_state = Fit(inner._name, params, inner._objective(), rng)
     else:
         assert isinstance(network, Sequential)

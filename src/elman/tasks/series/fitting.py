@@ -1,4 +1,4 @@
-"""One way to fit all networks of the series: epochs of batches, clipped Adam, a held-out part, the best weights kept."""
+"""One way to fit all networks of series: epochs of batches, clipped Adam, a held-out part, the best weights kept."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ class Fit:
             clipped = optim.clip_by_global_norm(self._grads, clip_norm)
         if not (math.isfinite(value) and math.isfinite(clipped.norm)):
             raise FloatingPointError(
-                f"{self.where}: epoch {len(self.history) + 1}: the loss or its gradient is not finite; this step did not "
-                "change the weights. Lower learning_rate or clip_norm"
+                f"{self.where}: epoch {len(self.history) + 1}: the loss or its gradient is not finite; this step did "
+                "not change the weights. Lower learning_rate or clip_norm"
             )
         self._moments = optimizer.update(self.params, self._grads, self._moments)
         return value
@@ -152,7 +152,7 @@ class Fit:
 
 
 def shuffled(lengths: Array, batch_size: int, rng: np.random.Generator) -> list[Array]:
-    """Return the numbers of sequences in batches of like length, in random order: little padding, other batches each time."""
+    """Return the numbers of sequences in batches of like length, in random order, other batches each time."""
     order = rng.permutation(len(lengths))
     order = order[np.argsort(lengths[order] * rng.uniform(0.9, 1.1, len(order)), kind="stable")]
     batches = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]

@@ -66,19 +66,22 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     output : "point"; "quantile", the levels of `quantiles`; "gaussian", mean and standard deviation
     loss : of a point output, "mae" or "mse"
     season : m, steps of a season, for the seasonal naive forecast, MASE and baseline="seasonal"
-    baseline : what the network corrects: None, the level; "naive", the last value; "seasonal", the value a season before
+    baseline : what the network corrects: None, the level; "naive", the last value; "seasonal", the value a season
+        before
     scaling : units of the network. "series", mean and standard deviation of each series' training part; "level", an
         exponential mean over `level_steps` that moves along, and the deviation from it; "global", of all series; None
     level_steps : of the moving level; None: a season, but at least 8
-    lags : the network also gets the values at t + 1 - lag of each lag, a decoder those whole lags before each of its steps
+    lags : the network also gets the values at t + 1 - lag of each lag, a decoder those whole lags before each of its
+        steps
     log : work on logarithms, for values above 0 that grow by shares
     context_steps : length of the windows to train on; None: as long as 2 seasons and 2 horizons, at least 64
     missing : "error", or "mask" to take NaN as missing: the last value in its place, and an input that says so
     cell, hidden_size, n_layers, dropout : of the network
     learning_rate, schedule, batch_size, max_epochs, clip_norm : of Adam; an epoch uses each value about once
-    early_stopping, patience : stop after so many epochs that did not better the held-out loss, and keep the best weights
-    validation_fraction, calibration_fraction : shares of each series, at its end, that are held out for stopping and for
-        the report, and for the calibration of intervals
+    early_stopping, patience : stop after so many epochs that did not better the held-out loss, and keep the best
+        weights
+    validation_fraction, calibration_fraction : shares of each series, at its end, that are held out for stopping and
+        for the report, and for the calibration of intervals
     n_paths : of a recursive Gaussian forecast, futures to draw
     random_state : None, an int or a generator
 
@@ -201,7 +204,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             self._judge(rows, covariate_rows, cuts)
 
     def partial_fit(self, X: Any, y: Any = None, *, covariates: Any = None) -> RecurrentForecaster:
-        """Do one epoch on these series at a constant rate, going on from where it was; the first call sets the scales."""
+        """Do one epoch on these series at a constant rate, going on from where it was; the first sets the scales."""
         plan = self._check().one_epoch()
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
@@ -309,8 +312,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         held = whole - part(self.calibration_fraction, whole)
         if self.calibration_fraction and (held == whole).all():
             raise ValueError(
-                f"{self._name}: the series are too short to hold out calibration_fraction={self.calibration_fraction} of "
-                f"them; leave it out, or calibrate on other series"
+                f"{self._name}: the series are too short to hold out calibration_fraction={self.calibration_fraction} "
+                f"of them; leave it out, or calibrate on other series"
             )
         return Cuts(held - part(self.validation_fraction, held), held, whole)
 
@@ -436,7 +439,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def _quantiles(self, out: Outlook, levels: Sequence[float]) -> Array:
         for level in levels:
             checks.in_range(self._name, "levels", level, 0, 1, open_low=True, open_high=True)
-        return out.base[..., None] + out.scale[..., None] * self._output.quantiles(out.values, levels)
+        quantiles: Array = out.base[..., None] + out.scale[..., None] * self._output.quantiles(out.values, levels)
+        return quantiles
 
     def _forecast(self, X: Any, covariates: Any) -> Outlook:
         check_is_fitted(self, "n_features_in_")
@@ -476,16 +480,14 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """Return forecasts without the axis of features where X had none."""
         if hasattr(X, "columns"):
             return values
-        if isinstance(X, np.ndarray) and X.dtype != object:
-            flat = X.ndim < 3
-        else:
-            flat = all(np.ndim(row) == 1 for row in X)
+        is_array = isinstance(X, np.ndarray) and X.dtype != object
+        flat = X.ndim < 3 if is_array else all(np.ndim(row) == 1 for row in X)
         return values[:, :, 0] if flat and values.ndim == 3 + extra else values
 
     # ------------------------------------------------------------------------------------------------------ measuring
 
     def score(self, X: Any, y: Any = None, *, covariates: Any = None) -> float:
-        """Return minus the MASE of the last `horizon` values of each series, forecast from those before: higher is better."""
+        """Return minus the MASE of the last `horizon` values of each series, forecast from those before."""
         return -self.backtest(X, n_origins=1, covariates=covariates, warn=False).model.mase
 
     def backtest(self, X: Any, *, n_origins: int = 1, covariates: Any = None, warn: bool = True) -> Report:
@@ -596,15 +598,15 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
                     for d in range(actual.shape[1]):
                         scaled = metrics.mase(actual[:, d], guess[:, d], natural[k][: int(first[k]), d], m)
                         errors[kind].append((metrics.smape(actual[:, d], guess[:, d]), scaled))
-        means = [Row(*(_mean(column) for column in zip(*errors[kind], strict=True))) for kind in errors]
-        return Report(*means, held_out, sum(map(len, origins)))
+        model, naive, seasonal = (Row(*map(_mean, zip(*errors[kind], strict=True))) for kind in errors)
+        return Report(model, naive, seasonal, held_out, sum(map(len, origins)))
 
     def _warn_if_naive(self, report: Report) -> None:
         best = min([row.mase for row in (report.naive, report.seasonal_naive) if row.mase == row.mase], default=np.inf)
         if report.model.mase >= best:
             warnings.warn(
-                f"{self._name}: no better than a naive forecast on {'held-out' if report.held_out else 'training'} values "
-                f"(MASE {report.model.mase:.3f}, naive {report.naive.mase:.3f}, seasonal naive "
+                f"{self._name}: no better than a naive forecast on {'held-out' if report.held_out else 'training'} "
+                f"values (MASE {report.model.mase:.3f}, naive {report.naive.mase:.3f}, seasonal naive "
                 f"{report.seasonal_naive.mase:.3f}); train longer, give a season, or use the naive one",
                 stacklevel=3,
             )
@@ -685,7 +687,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         live = self._store.get(self._store.numbers([series_id]))
         known = self._scaled_covariates(None if covariates is None else [np.asarray(covariates, np.float64)])
         out = self._reader.outlook(live, None if known is None else known[0][None], self._draws())
-        return self._point(out)[0]
+        values: Array = self._point(out)[0]
+        return values
 
 
 ROWS = 256  # series that are read side by side

@@ -32,8 +32,8 @@ def from_frame(
     id : column that tells the series apart; None: the frame is one series
     time : column of the time stamps; None: the rows are in order
     values : columns of the features; all others but id and time if absent
-    irregular : what to do where steps are of unequal length. "error"; "feature" adds the length of each step, in units of the
-        median step, as the last feature; "fill" puts rows of NaN where whole steps are missing
+    irregular : what to do where steps are of unequal length. "error"; "feature" adds the length of each step, in units
+        of the median step, as the last feature; "fill" puts rows of NaN where whole steps are missing
 
     Raises
     ------
@@ -108,7 +108,7 @@ def regular(name: str, values: Array, stamps: Array, irregular: str) -> tuple[Ar
     filled = np.full((places[-1] + 1, values.shape[1]), np.nan)
     filled[places] = values
     start = stamps.astype(f"datetime64[{unit}]") if unit else stamps
-    step = np.timedelta64(int(base), unit) if unit else stamps.dtype.type(base)
+    step: Any = np.array(int(base), f"timedelta64[{unit}]") if unit else stamps.dtype.type(base)
     return filled, start[0] + step * np.arange(len(filled))
 
 

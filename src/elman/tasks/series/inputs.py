@@ -123,7 +123,7 @@ def columns(x: Any) -> int | None:
     if isinstance(x, list | tuple) and all(isinstance(row, list) for row in x):  # numbers in lists in a list
         x = np.array(x) if len({len(row) for row in x}) == 1 else x
     shape = getattr(x, "shape", None)
-    if shape is None or len(shape) != 2 or getattr(x, "dtype", None) == object:
+    if shape is None or len(shape) != 2 or getattr(x, "dtype", None) == np.dtype(object):
         return None
     if hasattr(x, "columns"):
         from elman.tasks.series.frames import is_long

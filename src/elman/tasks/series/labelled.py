@@ -38,8 +38,8 @@ class Pooled(NamedTuple):
 
 
 def pool(kind: str, y: Array, lengths: Array, forward_size: int) -> Pooled:
-    """Return one vector for each row of y (B, T, H): "last" (each direction's last step), "mean" or "max" over its steps."""
-    B, T, H = y.shape
+    """Return one vector for each row of y (B, T, H): its "last" (of each direction), "mean" or "max" over steps."""
+    _, T, H = y.shape
     valid = np.arange(T) < lengths[:, None]
     if kind == "mean":
         spread = (valid / lengths[:, None]).astype(y.dtype)[:, :, None]
@@ -224,7 +224,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         return plan
 
     def _sequences(self, X: Any, *, first: bool) -> list[Array]:
-        """Return X as sequences; after the first time they must have as many features, and a 2-D array as many columns."""
+        """Return X as sequences; after the first time they must have as many features, a 2-D array as many columns."""
         rows = as_sequences(self._name, X, missing=self.missing == "mask")
         n_columns = columns(X)
         if first:
@@ -234,8 +234,8 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         refuse_other_features(self._name, rows, self._n_inputs)
         if n_columns is not None and self._n_columns not in (None, n_columns):
             raise ValueError(
-                f"{self._name}: X has {n_columns} features, but {self._name} is expecting {self._n_columns} features as "
-                "input: the fit had a 2-D array with as many columns; pass sequences of other lengths as a list"
+                f"{self._name}: X has {n_columns} features, but {self._name} is expecting {self._n_columns} features "
+                "as input: the fit had a 2-D array with as many columns; pass sequences of other lengths as a list"
             )
         return rows
 
@@ -335,11 +335,12 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
     hidden_size, n_layers, bidirectional : sizes of the network
     pool : "mean", "max" or "last" of the outputs over the steps of a sequence
     dropout : probability, between layers and before the last
-    scaling : "global" standardises each feature over the training part; "series" each sequence by itself; None not at all
+    scaling : "global" standardises each feature over the training part; "series" each sequence by itself; None not at
+        all
     missing : "error", or "mask" to take NaN as missing: 0 in its place, and a further input that says so
     learning_rate, schedule, batch_size, max_epochs, clip_norm : of Adam; schedule "cosine" (to 0) or "constant"
-    early_stopping, validation_fraction, patience : hold sequences out and stop after so many epochs without a better loss
-        there; the best weights are kept
+    early_stopping, validation_fraction, patience : hold sequences out and stop after so many epochs without a better
+        loss there; the best weights are kept
     class_weight : None, "balanced" or a dict of label to weight
     random_state : None, an int or a generator
 
@@ -469,7 +470,8 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, (n, V), in the order of `classes_`."""
         p = np.exp(log_softmax(self._outputs(X).astype(np.float64)))
-        return p / p.sum(axis=1, keepdims=True)
+        p /= p.sum(axis=1, keepdims=True)
+        return p
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of the probabilities, (n, V)."""
@@ -485,8 +487,8 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
 class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # scikit-learn has no types
     """Predict one number, or several, for whole sequences: a recurrent network, pooled over time, and squared error.
 
-    Parameters and attributes are those of `RecurrentClassifier`, without classes. Targets are standardised by the training
-    part; predictions come back in their units.
+    Parameters and attributes are those of `RecurrentClassifier`, without classes. Targets are standardised by the
+    training part; predictions come back in their units.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> RecurrentRegressor:

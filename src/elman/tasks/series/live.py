@@ -1,4 +1,4 @@
-"""Series that go on: what a forecaster knows of each, values read into it, and the states of millions in flat arrays."""
+"""Series that go on: what is known of each, values read into it, and the states of millions in flat arrays."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Reader:
         return Live(seen.memory, live.units, state)
 
     def every_step(self, live: Live, values: Array, lengths: Array) -> Array:
-        """Return the point forecast of the step after each, (n, T, D): of the direct strategy with a horizon of 1 only."""
+        """Return the forecast of the step after each, (n, T, D); for the direct strategy with a horizon of 1."""
         assert isinstance(self.network, Sequential)
         seen = self.view.look(live.memory, values, live.units, lengths)
         y = self.network.predict(self.params, seen.inputs.astype(self.params.dtype), lengths=lengths).y

@@ -11,7 +11,7 @@ from elman.params import Array
 
 
 def seasonal_naive(history: Any, horizon: int, season: int = 1) -> Array:
-    """Return the last season again and again, ``y_{T+k} = y_{T+k-m ceil(k/m)}``, (S, ...); with season 1 the last value.
+    """Return the last season again and again, ``y_{T+k} = y_{T+k-m ceil(k/m)}``, (S, ...).
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ def seasonal_naive(history: Any, horizon: int, season: int = 1) -> Array:
         earlier = history[max(start, 0) : start + m]
         tail = last[m - len(earlier) :]
         tail[...] = np.where(np.isnan(tail), earlier, tail)
-    return last[np.arange(horizon) % m]
+    forecast: Array = last[np.arange(horizon) % m]
+    return forecast
 
 
 def naive(history: Any, horizon: int) -> Array:
@@ -61,8 +62,8 @@ def naive_error(history: Any, season: int = 1) -> float:
 def mase(actual: Any, forecast: Any, history: Any, season: int = 1) -> float:
     """Return the mean absolute error in units of the seasonal naive forecast's error inside the history.
 
-    Source: Hyndman and Koehler (2006). Below 1 is better than that forecast was on the history. NaN where the history is
-    constant or too short.
+    Source: Hyndman and Koehler (2006). Below 1 is better than that forecast was on the history. NaN where the history
+    is constant or too short.
     """
     actual, forecast = _pair("mase", actual, forecast)
     scale = naive_error(history, season)

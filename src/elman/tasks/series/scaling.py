@@ -57,7 +57,8 @@ class SequenceScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     Parameters
     ----------
-    scaling : "global", one mean and scale a feature over all sequences of the fit; "series", those of each sequence itself
+    scaling : "global", one mean and scale a feature over all sequences of the fit; "series", those of each sequence
+        itself
     """
 
     def __init__(self, scaling: str = "global") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,8 +56,8 @@ class TimeSplit:
         training:   t <= border - horizon      (its targets end before the border)
         test:       border + gap <= t < next border
 
-    Unlike scikit-learn's `TimeSeriesSplit` it goes by the times of windows, not by their order, so windows of many series
-    are cut at the same time. Pass ``groups=ends`` to `split`, as to any grouped splitter.
+    Unlike scikit-learn's `TimeSeriesSplit` it goes by the times of windows, not by their order, so windows of many
+    series are cut at the same time. Pass ``groups=ends`` to `split`, as to any grouped splitter.
 
     Parameters
     ----------
@@ -82,13 +83,13 @@ class TimeSplit:
             raise ValueError("TimeSplit: pass groups=ends, the times of the windows")
         ends = np.asarray(groups)
         borders = np.linspace(ends.min(), ends.max() + 1, self.n_splits + 2)[1:].astype(np.intp)
-        for border, following in zip(borders[:-1], borders[1:], strict=True):
+        for border, following in pairwise(borders.tolist()):
             gap = self.context if self.keep_context_apart else 0
             train = np.flatnonzero(ends <= border - self.horizon)
             test = np.flatnonzero((ends >= border + gap) & (ends < following))
             if not len(train) or not len(test):
                 raise ValueError(
-                    f"TimeSplit: {self.n_splits} splits of windows that end from {ends.min()} to {ends.max()} leave nothing "
-                    f"to train on or to test, with a horizon of {self.horizon}; use fewer"
+                    f"TimeSplit: {self.n_splits} splits of windows that end from {ends.min()} to {ends.max()} leave "
+                    f"nothing to train on or to test, with a horizon of {self.horizon}; use fewer"
                 )
             yield train, test

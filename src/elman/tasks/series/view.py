@@ -1,6 +1,7 @@
 """How a forecaster sees a series: in units of its own, from a level that moves along, and never ahead of time.
 
-All of it is causal and goes on from a state, so a series that comes value by value gives the same numbers as a whole one.
+All of it is causal and goes on from a state, so a series that comes value by value gives the same numbers as a whole
+one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Memory(NamedTuple):
     """What the view remembers of n series: their level, how many values they had, and the last R values."""
 
     level: Array  # (n, D)
-    count: Array  # (n, D)
+    n_seen: Array  # (n, D)
     recent: Array  # (n, R, D), the newest last
 
 
@@ -77,8 +78,8 @@ class View:
         return Units(standard.mean[None], standard.scale[None], errors[None])
 
     def units(self, rows: list[Array], whole: Units) -> Units:
-        """Return the units of each series, from its values (T_i, D), NaN left out, and those of all where none is known."""
-        n, D = len(rows), rows[0].shape[1]
+        """Return the units of each series, from its known values (T_i, D), and those of all where none is known."""
+        n = len(rows)
         of_all = Units(*(np.repeat(array, n, axis=0) for array in whole))
         if self.scaling in (None, "global"):
             return of_all
@@ -95,7 +96,7 @@ class View:
         return Units(mean, scale, error)
 
     def _error(self, row: Array, scale: Array) -> Array:
-        """Return the mean error of the baseline inside a series, (D,); `scale` where there is no baseline, or no error."""
+        """Return the mean error of the baseline inside a series, (D,); `scale` where there is none."""
         season = self.season if self.baseline == "seasonal" else 1
         if self.baseline is None or len(row) <= season:
             return scale
@@ -113,14 +114,14 @@ class View:
 
     def look(self, memory: Memory, values: Array, units: Units, lengths: Array | None = None) -> Seen:
         """Return what the network sees of further values (n, T, D), the rows valid up to their lengths (n,)."""
-        n, T, D = values.shape
+        n, T = values.shape[:2]
         R = self.n_recent
         known = ~np.isnan(values)
         if lengths is not None:
             known &= (np.arange(T) < lengths[:, None])[:, :, None]
         filled = np.concatenate([memory.recent, values], axis=1)
         level = np.empty_like(values)
-        now, count = memory.level.copy(), memory.count.copy()
+        now, count = memory.level.copy(), memory.n_seen.copy()
         moving = self.scaling == "level"
         if not moving and known.all():
             level[:] = now[:, None]
@@ -165,7 +166,8 @@ class View:
 
     def seasonal(self, filled: Array, rows: Array, origins: Array, horizon: int, season: int) -> Array:
         """Return the seasonal naive forecast (..., S, D)."""
-        return filled[rows[..., None], (self.n_recent + origins)[..., None] + last_season(horizon, season)]
+        values: Array = filled[rows[..., None], (self.n_recent + origins)[..., None] + last_season(horizon, season)]
+        return values
 
 
 def last_season(horizon: int, season: int) -> Array:

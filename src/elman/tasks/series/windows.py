@@ -15,9 +15,10 @@ from elman.tasks.series.view import Seen, Units, View
 
 
 class Window(NamedTuple):
-    """A batch: histories (B, W, I), their lengths, futures (B, S, C), and targets in units of the series, NaN: no target.
+    """A batch: histories (B, W, I), their lengths, futures (B, S, C), and targets in units of the series.
 
-    Targets are (B, W, S, D) where every step of the history predicts, (B, S, D) where only the last one does.
+    A target of NaN is none. Targets are (B, W, S, D) where every step of the history predicts, (B, S, D) where only
+    the last one does.
     """
 
     x: Array
@@ -27,7 +28,7 @@ class Window(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """Where windows lie: their first step, their length, and how many steps at their start predict nothing, each (B,)."""
+    """Where windows lie: first step, length, and how many steps at their start predict nothing, each (B,)."""
 
     start: Array
     length: Array
@@ -57,10 +58,10 @@ class Cutter:
         self.horizon = horizon  # S, steps that one output predicts: 1 for the recursive strategy
         self.known = known
         self.dtype = dtype
-        self.inputs = with_covariates(strategy, horizon, known.seen.inputs, known.covariates, 0).astype(dtype)
+        self.inputs: Array = with_covariates(strategy, horizon, known.seen.inputs, known.covariates, 0).astype(dtype)
 
     def cut(self, rows: Array, spans: Spans, first: Array, end: Array) -> Window:
-        """Return windows of series `rows` (B,), whose targets begin at steps `first` (B,) and stay before `end` (B,)."""
+        """Return windows of series `rows` (B,), whose targets begin at `first` (B,) and stay before `end` (B,)."""
         starts, lengths = spans.start, spans.length
         W = int(lengths.max())
         steps = np.minimum(starts[:, None] + np.arange(W), self.inputs.shape[1] - 1)
@@ -82,7 +83,8 @@ class Cutter:
         targets = (values - base) / known.units.error[rows][..., None, :]
         outside = (ahead < first[..., None]) | (ahead >= end[..., None])
         targets[np.broadcast_to(outside, targets.shape[:-1])] = np.nan
-        return targets.astype(self.dtype)
+        typed: Array = targets.astype(self.dtype)
+        return typed
 
     def future(self, rows: Array, origins: Array) -> Array:
         """Return what a decoder reads: place in the horizon, last value, values whole seasons before, covariates."""
@@ -95,8 +97,8 @@ class Cutter:
 def with_covariates(strategy: str, horizon: int, inputs: Array, covariates: Array | None, before: int) -> Array:
     """Return inputs (n, T, I) with what is known of the steps that each predicts.
 
-    The steps t+1..t+S side by side for the direct and the recursive strategy, step t for an encoder. `before` counts the
-    steps of the covariates before the first input.
+    The steps t+1..t+S side by side for the direct and the recursive strategy, step t for an encoder. `before` counts
+    the steps of the covariates before the first input.
     """
     if covariates is None:
         return inputs
@@ -231,8 +233,8 @@ class WindowSource:
             raise ValueError(
                 f"no series is longer than the horizon of {self.cutter.horizon} steps, so there is nothing to fit"
             )
-        row, stop = np.concatenate(rows), np.concatenate(stops)
+        owner, stop = np.concatenate(rows), np.concatenate(stops)
         start = np.maximum(stop - self.context_steps, 0)
         # Where a window begins inside of a series its first outputs know little, so they are not asked.
         skip = np.where(start > 0, self.warm_up if self.stepwise else 0, 0)
-        return row, Spans(start, stop - start, skip)
+        return owner, Spans(start, stop - start, skip)
