@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elman import checks
+from elman import checks, kernels
 from elman.layers.boundary import pad, unpad
 from elman.params import Array
 
@@ -48,15 +48,8 @@ def cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
     if ids.size and (ids.min() < 0 or ids.max() >= V):
         wrong = ids[(ids < 0) | (ids >= V)][0]
         raise ValueError(f"cross_entropy: targets must be 0 to {V - 1}, one of the {V} outputs, got {wrong}")
-    d_y = p.y - p.y.max(axis=-1, keepdims=True, initial=-np.inf)
-    at = ids[..., None]
-    losses = -np.take_along_axis(d_y, at, axis=-1)
-    np.exp(d_y, out=d_y)
-    total = d_y.sum(axis=-1, keepdims=True)
-    losses += np.log(total)
-    d_y /= total
-    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - 1, axis=-1)
-    return _mean("cross_entropy", losses, d_y, p)
+    losses, d_y = kernels.active().softmax_cross_entropy(p.y, ids)
+    return _mean("cross_entropy", losses[..., None], d_y, p)
 
 
 def binary_cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
