@@ -67,7 +67,7 @@ def test_memory_of_a_live_series():
     n = 20_000
     model.start(range(n))
     store = model._store
-    held = sum(array.nbytes for _, array in _leaves(store._arrays))
+    held = sum(array.nbytes for _, array in _leaves(store.arrays))
     assert store.bytes_per_series == 4 * 32 + 8 * 6  # the state, and level, count, last value, mean, scale, error
     assert held <= 2 * n * store.bytes_per_series
     assert len(store) == n

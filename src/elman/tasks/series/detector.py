@@ -295,7 +295,20 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def update(self, series_id: Hashable, x_t: Any) -> float:
         """Read the next value (D,) of a live series and return how unusual it is; a new series begins here."""
-        return float(self.update_many([series_id], np.reshape(x_t, (1, -1)))[0])
+        store = self._store
+        if store is None or series_id not in store:
+            return float(self.update_many([series_id], np.reshape(x_t, (1, -1)))[0])
+        values = self.forecaster_._next_values(np.reshape(x_t, (1, -1)), 1)
+        row, ticker = store.rows[series_id], self.forecaster_._ticking()
+        tracked: Tracked = store.arrays
+        point = ticker.next_value(tracked.live, row)
+        units = Units(*(array[row : row + 1] for array in tracked.live.units))
+        error = _distance(values[:, None], point[None, None], units)[:, 0]
+        errors, score = self._judge(Errors(*(array[row : row + 1] for array in tracked.errors)), error, values)
+        for whole, part in zip(tracked.errors, errors, strict=True):
+            whole[row : row + 1] = part
+        ticker.tick(tracked.live, row, values[0])
+        return float(score[0])
 
     def update_many(self, series_ids: Sequence[Hashable], X: Any) -> Array:
         """Read the next values (n, D) of many live series and return how unusual they are, (n,)."""

@@ -18,6 +18,7 @@ from elman.tasks.series.inputs import as_sequences, refuse_other_features
 from elman.tasks.series.live import Live, Outlook, Reader, Store, join, take
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.scaling import Standard
+from elman.tasks.series.ticking import Ticker
 from elman.tasks.series.view import Units, View, padded
 from elman.tasks.series.windows import Cutter, ForecastObjective, Known, WindowSource
 
@@ -158,6 +159,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self.n_paths = n_paths
         self.random_state = random_state
 
+    _ticker: Ticker | None = None
     _called = ""  # the name in errors, where another estimator uses this one
 
     def __sklearn_tags__(self) -> Any:
@@ -211,6 +213,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         if not hasattr(self, "_fit_state"):
             self._start(rows, covariate_rows, generator_of(self._name, self.random_state))
         refuse_other_features(self._name, rows, self.n_features_in_)
+        self._ticker = None
         ends = np.array([len(row) for row in rows], np.intp)
         for _ in self._fit_state.epochs(self._source(rows, covariate_rows, Cuts(ends, ends, ends)), plan):
             pass
@@ -339,6 +342,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self.history_ = self._fit_state.history
         self._calibration: conformal.Calibration | None = None
         self._store: Store | None = None
+        self._ticker = None
 
     def _objective(self) -> ForecastObjective:
         return ForecastObjective(self._network, self._output, self._steps_out, self.n_features_in_)
@@ -650,7 +654,13 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         x_t : (D,) or a number; NaN where it is missing
         covariates : (1 + S, C), of this step and the next ones
         """
-        self.update_many([series_id], np.reshape(x_t, (1, -1)), covariates=None if covariates is None else [covariates])
+        store = self._store
+        if covariates is not None or store is None or series_id not in store or self._n_covariates:
+            known = None if covariates is None else [covariates]
+            self.update_many([series_id], np.reshape(x_t, (1, -1)), covariates=known)
+            return
+        values = self._next_values(np.reshape(x_t, (1, -1)), 1)[0]
+        self._ticking().tick(store.arrays, store.rows[series_id], values)
 
     def update_many(self, series_ids: Sequence[Hashable], X: Any, *, covariates: Any = None) -> None:
         """Read the next value of many live series at once: ids, X (n, D), and covariates (n, 1 + S, C)."""
@@ -666,6 +676,15 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             self._store.get(rows), values[:, None], None, None if known is None else np.stack(known)
         )
         self._store.put(rows, live)
+
+    def _ticking(self) -> Ticker:
+        """Return what moves single series on; made anew after a fit."""
+        if self._ticker is None:
+            self._ticker = Ticker(self._reader)
+        return self._ticker
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_ticker": None}  # it holds native memory, and is made again at need
 
     def _next_values(self, X: Any, n: int) -> Array:
         """Return the next values of n live series, (n, D), in the units that the network works on."""

@@ -66,7 +66,8 @@ class Reader:
     horizon: int
     n_paths: int
 
-    def _body(self) -> networks.Split:
+    def body(self) -> networks.Split:
+        """Return the part of the network that keeps the state, and what reads it: the head, or a decoder."""
         if isinstance(self.network, EncoderDecoder):
             params = self.params.child("encoder")
             return networks.Split(self.network.encoder, params, self.params.child("decoder"))
@@ -74,7 +75,7 @@ class Reader:
 
     def start(self, units: Units) -> Live:
         """Return series before their first value."""
-        body = self._body()
+        body = self.body()
         return Live(self.view.start(units), units, body.body.zero_state(len(units.mean), self.params.dtype))
 
     def read(self, live: Live, values: Array, lengths: Array | None = None, covariates: Array | None = None) -> Live:
@@ -90,7 +91,7 @@ class Reader:
         seen = self.view.look(live.memory, values, live.units, lengths)
         steps_out = 1 if self.strategy == "recursive" else self.horizon
         inputs = with_covariates(self.strategy, steps_out, seen.inputs, covariates, 0).astype(self.params.dtype)
-        body = self._body()
+        body = self.body()
         state = body.body.predict(body.body_params, inputs, live.state, lengths=lengths).state
         return Live(seen.memory, live.units, state)
 
@@ -127,7 +128,7 @@ class Reader:
             decoder = self.params.child("decoder")
             out = pair.decoder.predict(decoder, inputs.astype(self.params.dtype), pair.start(live.state)).y
         else:
-            body = self._body()
+            body = self.body()
             out = networks.linear(body.head, body.body.final_output(live.state))
         return Outlook(out.reshape(n, S, D, self.output.size), base, scale)
 
@@ -147,7 +148,7 @@ class Reader:
         futures = None if future is None else np.repeat(future, paths, axis=0)
         steps = []
         for k in range(self.horizon):
-            body = self._body()
+            body = self.body()
             out = networks.linear(body.head, body.body.final_output(live.state)).reshape(n * paths, D, self.output.size)
             value = self.output.center(out)
             if draws:
@@ -184,7 +185,7 @@ class Store:
 
     def __init__(self, one: Any) -> None:
         self.rows: dict[Hashable, int] = {}
-        self._arrays: Any = tree_map(lambda array: np.repeat(array, 8, axis=0), one)
+        self.arrays: Any = tree_map(lambda array: np.repeat(array, 8, axis=0), one)
         self._capacity = 8
 
     def __len__(self) -> int:
@@ -199,11 +200,11 @@ class Store:
 
     def get(self, rows: Any) -> Any:
         """Return the states of some rows."""
-        return take(self._arrays, rows)
+        return take(self.arrays, rows)
 
     def put(self, rows: Any, states: Any) -> None:
         """Write the states of some rows."""
-        join(self._arrays, rows, states)
+        join(self.arrays, rows, states)
 
     def add(self, ids: Sequence[Hashable], states: Any) -> None:
         """Begin, or begin again, the series `ids` with these states."""
@@ -212,8 +213,8 @@ class Store:
         if len(self.rows) > self._capacity:
             capacity = max(len(self.rows), 2 * self._capacity)
             more = capacity - self._capacity
-            self._arrays = tree_map(
-                lambda array: np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)]), self._arrays
+            self.arrays = tree_map(
+                lambda array: np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)]), self.arrays
             )
             self._capacity = capacity
         self.put(self.numbers(ids), states)
@@ -221,7 +222,7 @@ class Store:
     @property
     def bytes_per_series(self) -> int:
         """Bytes of the arrays for one series."""
-        return sum(array[0].nbytes for _, array in tree_leaves(self._arrays))
+        return sum(array[0].nbytes for _, array in tree_leaves(self.arrays))
 
     @property
     def bytes_of_index(self) -> int:
