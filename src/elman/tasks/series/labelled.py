@@ -41,9 +41,10 @@ def pool(kind: str, y: Array, lengths: Array, forward_size: int) -> Pooled:
     """Return one vector for each row of y (B, T, H): its "last" (of each direction), "mean" or "max" over steps."""
     _, T, H = y.shape
     valid = np.arange(T) < lengths[:, None]
-    if kind == "mean":
+    if kind == "mean":  # outputs past a row's length are 0
         spread = (valid / lengths[:, None]).astype(y.dtype)[:, :, None]
-        return Pooled((y * spread).sum(axis=1), spread)
+        mean = y.swapaxes(0, 1).sum(axis=0) / lengths[:, None].astype(y.dtype)
+        return Pooled(mean, spread)
     if kind == "max":
         at = np.where(valid[:, :, None], y, -np.inf).argmax(axis=1)  # (B, H)
     else:
@@ -241,7 +242,10 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _scaled(self, rows: list[Array]) -> list[Array]:
         mask = self.missing == "mask"
-        return [scaled(row, self._standard, self.scaling, mask, np.float32) for row in rows]
+        if self.scaling == "series":
+            return [scaled(row, None, "series", mask, np.float32) for row in rows]
+        whole = scaled(np.concatenate(rows), self._standard, self.scaling, mask, np.float32)  # in one go
+        return np.split(whole, np.cumsum([len(row) for row in rows])[:-1])
 
     def _source(self, rows: list[Array], targets: Array, weights: Array, held_out: Array) -> LabelSource:
         lengths = np.array([len(row) for row in rows], np.intp)
