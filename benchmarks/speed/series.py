@@ -5,8 +5,8 @@
 
 Both sides do the same: a recurrent layer of H units, the mean over the steps, a linear layer, cross entropy, Adam,
 gradients clipped at 1, batches of 32 of like length, padded batch by batch (PyTorch: packed where lengths differ). Ours
-is `RecurrentClassifier` with all that it does around that. Samples of both sides alternate in one process; medians count.
-The result is benchmarks/results/speed-series.json.
+is `RecurrentClassifier` with all that it does around that. Samples of both sides alternate in one process; medians
+count. The result is benchmarks/results/speed-series.json.
 """
 
 from __future__ import annotations

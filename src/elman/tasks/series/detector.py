@@ -41,7 +41,7 @@ class Judge:
 
         score = (error - mean) / sqrt(variance)                of the errors before
         score = 1.6 max(score, 8)                              for a value that is `novelty` ranges beyond all before
-        score = 0 unless score > peak                          peak: the last that was not 0, sinking by 1 / rest_steps
+        score = 0 unless score > peak                          peak: the last one above it, which sinks by 1 / rest_steps
         score = score / (1 + 0.05 habit)                       habit: recent alarms, forgotten in `habit_steps`
 
     Mean and variance have a memory of `error_steps`: share = max(1 / n, 1 / error_steps), mean += share (error - mean),
@@ -114,8 +114,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     ----------
     error_steps, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
     contamination : share of the training scores that lies above `threshold_`
-    scaling, level_steps, lags, log, missing, cell, hidden_size, n_layers, dropout, loss : as in `RecurrentForecaster`,
-        as are context_steps, learning_rate, schedule, batch_size, max_epochs, clip_norm and random_state
+    output : "gaussian", a mean and a deviation, of which the mean is used, or "point", a median
+    scaling, level_steps, lags, log, missing : as in `RecurrentForecaster`, as are the following
+    cell, hidden_size, n_layers, dropout, context_steps : of the network
+    learning_rate, schedule, batch_size, max_epochs, clip_norm, random_state : of the fit
 
     Attributes
     ----------
@@ -141,7 +143,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         hidden_size: int = 32,
         n_layers: int = 1,
         dropout: float = 0.0,
-        loss: str = "mae",
+        output: str = "gaussian",
         context_steps: int | None = None,
         learning_rate: float = 3e-3,
         schedule: str = "cosine",
@@ -164,7 +166,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self.hidden_size = hidden_size
         self.n_layers = n_layers
         self.dropout = dropout
-        self.loss = loss
+        self.output = output
         self.context_steps = context_steps
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -190,7 +192,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         return self._learn(X, partial=False)
 
     def partial_fit(self, X: Any, y: Any = None) -> RecurrentDetector:
-        """Do one epoch on these series, going on from where it was; live states stay."""
+        """Do one epoch on these series, going on from where it was; live states and the threshold stay."""
         if not hasattr(self, "forecaster_"):
             self._prepare()
         return self._learn(X, partial=True)
@@ -214,6 +216,8 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             warnings.filterwarnings("ignore", ".*no better than a naive forecast")
             (forecaster.partial_fit if partial else forecaster.fit)(X)
         self.n_features_in_ = forecaster.n_features_in_
+        if partial and hasattr(self, "threshold_"):
+            return self
         scores = np.concatenate(self.score_steps(X))
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
         return self

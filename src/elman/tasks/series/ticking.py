@@ -1,4 +1,4 @@
-"""One value of one live series, quickly: the same arithmetic as `View.look` and a network call, without their generality."""
+"""One value of one live series, quickly: the arithmetic of `View.look` and of a network call, and no more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ticker:
 
     def __init__(self, reader: Reader) -> None:
         split = reader.body()
-        self._view = reader.view
+        self._view, self._output = reader.view, reader.output
         self._stream = Engine(Model(split.body, split.body_params)).stream()
         self._states = self._stream._steps.states()
         self._x = np.empty(split.body.in_size or 0, reader.params.dtype)
@@ -29,10 +29,11 @@ class Ticker:
         self._body, self._head = split.body, split.head
 
     def next_value(self, arrays: Live, row: int) -> Array:
-        """Return the point forecast (D,) of the next value; for the direct strategy with a horizon of 1, no baseline."""
+        """Return the forecast (D,) of the next value; for the direct strategy, a horizon of 1 and no baseline."""
         state = tree_map(lambda leaf: leaf[row : row + 1], arrays.state)
         y = self._head["weight"] @ self._body.final_output(state)[0] + self._head["bias"]
-        forecast: Array = arrays.memory.level[row] + arrays.units.error[row] * y
+        level, error = arrays.memory.level[row], arrays.units.error[row]
+        forecast: Array = level + error * self._output.center(y.reshape(len(level), self._output.size))
         return forecast
 
     def tick(self, arrays: Live, row: int, values: Array) -> None:
