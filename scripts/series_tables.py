@@ -19,8 +19,8 @@ WORDS = {
         "speed": (
             "Beside PyTorch {torch} on {threads} thread, H 16 to 64, geometric means over {n} cells: an epoch of "
             "a fit {fit:.1f} times as fast, labels of 320 sequences {predict:.1f} times, the label of one sequence "
-            "{one:.1f} times. A live value takes {update:.0f} us in a forecaster, {detect:.0f} us in a detector, and in a call with "
-            "10,000 of them {many:.1f} us; a live series of a GRU with 32 units holds {held} bytes, and {index:.0f} "
+            "{one:.1f} times. A live value takes {update:.0f} us in a forecaster, {detect:.0f} us in a detector, and in "
+            "a call with 10,000 of them {many:.1f} us; a live series of a GRU with 32 units holds {held} bytes, and {index:.0f} "
             "in the table of ids."
         ),
     },
@@ -30,8 +30,10 @@ WORDS = {
         "seed": "1 个种子",
         "speed": (
             "与 PyTorch {torch} 相比，{threads} 个线程，H 为 16 到 64，{n} 组的几何平均：训练一遍数据快 {fit:.1f} 倍，"
-            "给 320 条序列打标签快 {predict:.1f} 倍，给一条序列打标签快 {one:.1f} 倍。读入一个值，预测器用 {update:.0f} 微秒，"
-            "检测器用 {detect:.0f} 微秒；一次调用读入 10,000 个，平均每个 {many:.1f} 微秒。32 个单元的 GRU，每条延续的序列占 "
+            "给 320 条序列打标签快 {predict:.1f} 倍，给一条序列打标签快 {one:.1f} 倍。"
+            "读入一个值，预测器用 {update:.0f} 微秒，"
+            "检测器用 {detect:.0f} 微秒；一次调用读入 10,000 个，平均每个 {many:.1f} 微秒。"
+            "32 个单元的 GRU，每条延续的序列占 "
             "{held} 字节，id 的表另占 {index:.0f} 字节。"
         ),
     },

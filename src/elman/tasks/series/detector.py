@@ -41,7 +41,7 @@ class Judge:
 
         score = (error - mean) / sqrt(variance)                of the errors before
         score = 1.6 max(score, 8)                              for a value that is `novelty` ranges beyond all before
-        score = 0 unless score > peak                          peak: the last one above it, which sinks by 1 / rest_steps
+        score = 0 unless score > peak                     peak: the last one above it, which sinks by 1 / rest_steps
         score = score / (1 + 0.05 habit)                       habit: recent alarms, forgotten in `habit_steps`
 
     Mean and variance have a memory of `error_steps`: share = max(1 / n, 1 / error_steps), mean += share (error - mean),
