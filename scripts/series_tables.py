@@ -17,11 +17,11 @@ WORDS = {
         "seeds": "mean of {n} seeds",
         "seed": "1 seed",
         "speed": (
-            "Beside PyTorch {torch} on {threads} thread, H 16 to 64, geometric means over {n} cells: an epoch of "
-            "a fit {fit:.1f} times as fast, labels of 320 sequences {predict:.1f} times, the label of one sequence "
-            "{one:.1f} times. A live value takes {update:.0f} us in a forecaster, {detect:.0f} us in a detector, and in "
-            "a call with 10,000 of them {many:.1f} us; a live series of a GRU with 32 units holds {held} bytes, and {index:.0f} "
-            "in the table of ids."
+            "Beside PyTorch {torch} on {threads} thread, H 16 to 64, geometric means over {n} cells: an epoch "
+            "of a fit {fit:.1f} times as fast, labels of 320 sequences {predict:.1f} times, the label of one "
+            "sequence {one:.1f} times. A live value takes {update:.0f} us in a forecaster, {detect:.0f} us in a "
+            "detector, and in a call with 10,000 of them {many:.1f} us; a live series of a GRU with 32 units "
+            "holds {held} bytes, and {index:.0f} in the table of ids."
         ),
     },
     "zh": {
