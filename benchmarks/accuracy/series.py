@@ -208,7 +208,7 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
 
 def adding(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Add the two marked numbers of 600. New sequences all the time; 1,000 others to test."""
-    return long_memory(adding_batch, seed, chosen, in_size=2, out_size=1, hidden=128, rate=2e-3)
+    return long_memory(adding_batch, seed, chosen, in_size=2, out_size=1, hidden=64, rate=4e-3)
 
 
 def copy(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def long_memory(
     bias = {"update_bias": np.log(600.0)} if chosen.cell == "gru" else {}
     net = elman.Sequential(cell(in_size, hidden, token_input=tokens, **bias), elman.Linear(hidden, out_size)).init(seed)
     loss = elman.losses.cross_entropy if tokens else elman.losses.at_last_step(elman.losses.mean_squared_error)
-    steps = chosen.steps or 8000
+    steps = chosen.steps or 3000
     test = [make(np.random.default_rng([seed, 2, k]), 100) for k in range(10)]
     curve = []
     batches = (make(rng, 50) for _ in range(steps))
