@@ -299,6 +299,26 @@ def draw_clipping(path: Path) -> None:
     save(figure, path)
 
 
+def draw_forecast(path: Path) -> None:
+    """Draw the last year of the airline passengers as it was forecast a year before, with its interval."""
+    from elman import datasets
+    from elman.tasks.series import RecurrentForecaster
+
+    passengers = datasets.airline()
+    months = np.datetime64("1949-01") + np.arange(144)
+    model = RecurrentForecaster(
+        horizon=12, season=12, baseline="seasonal", scaling="level", log=True, hidden_size=16, max_epochs=200,
+        calibration_fraction=0.2, random_state=0,
+    )  # fmt: skip
+    train = passengers[None, :-12]
+    model.fit(train)
+    lower, upper = model.predict_interval(train, coverage=0.8)
+    plots.plot_forecasts(
+        months[:-12], train.T, months[-12:], model.predict(train).T, lower.T, upper.T, path,
+        names=["thousand passengers"], actual=passengers[-12:, None],
+    )  # fmt: skip
+
+
 def main(folder: Path) -> None:
     """Draw all pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -311,6 +331,7 @@ def main(folder: Path) -> None:
     draw_gru(folder / "cell_gru.png")
     draw_gradient_flow(folder / "gradient_flow.png")
     draw_clipping(folder / "clipping.png")
+    draw_forecast(folder / "forecast.png")
 
 
 if __name__ == "__main__":

@@ -343,6 +343,58 @@ def draw_unrolled(path: str | os.PathLike[str], language: str = "en") -> None:
     save(figure, path)
 
 
+def plot_forecasts(
+    times: Array,
+    history: Array,
+    future: Array,
+    points: Array,
+    lower: Array,
+    upper: Array,
+    path: str | os.PathLike[str],
+    *,
+    names: Sequence[str] = ("",),
+    coverage: float = 0.8,
+    actual: Array | None = None,
+    shown_steps: int | None = None,
+) -> None:
+    """Draw the end of a series and its forecast, one panel a feature, and write the picture.
+
+    Parameters
+    ----------
+    times, history : (T,), (T, D)
+    future, points, lower, upper : (S,), and (S, D) each; intervals of NaN are left out
+    path : of the picture, .png, .svg or .pdf
+    names : of the D features
+    coverage : share of values that the interval holds
+    actual : (S, D) what came, if it is known
+    shown_steps : how much of the history to show; 4 S, at least 48, if absent
+    """
+    D = history.shape[1]
+    kept = shown_steps or max(4 * len(future), 48)
+    times, history = times[-kept:], history[-kept:]
+    figure = new_figure(9.0, 1.2 + 2.6 * D)
+    for d, axes in enumerate(figure.subplots(D, 1, squeeze=False, sharex=True)[:, 0]):
+        axes.plot(times, history[:, d], color="black", linewidth=1.3, label="history")
+        # From the last value on, so that history and forecast hang together.
+        joined = [np.concatenate([times[-1:], future])]
+        joined += [np.concatenate([history[-1:, d], values[:, d]]) for values in (points, lower, upper)]
+        if np.isfinite(lower[:, d]).all():
+            axes.fill_between(
+                joined[0], joined[2], joined[3], color=SKY, alpha=0.45, lw=0, label=f"{coverage:.0%} interval"
+            )
+        axes.plot(joined[0], joined[1], color=BLUE, linewidth=1.8, label="forecast")
+        if actual is not None:
+            axes.plot(future, actual[:, d], color=RED, linewidth=1.3, linestyle=DASHES, label="what came")
+        axes.axvline(times[-1], color=GREY, linewidth=0.8, linestyle=_DOTS)
+        axes.set_ylabel(names[d])
+        axes.spines[["top", "right"]].set_visible(False)
+        if d == 0:
+            axes.legend(loc="upper left", frameon=False, fontsize=9, ncols=4)
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + 0.12 * (high - low))  # room for the legend
+    save(figure, path)
+
+
 def _draw_without_memory(axes: Axes, said: Mapping[str, str], fonts: list[str]) -> None:
     _canvas(axes, 3.6, said["without"], r"$h_t = f(W x_t + b)$", fonts)
     for k in range(3):

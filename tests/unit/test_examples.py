@@ -20,7 +20,12 @@ RUNS = {
     "03_text": (["text.txt", "--units", "24", "--steps", "30"], ["held out", "perplexity", "seconds\n\nTo be"]),
     "04_ragged": (["--epochs", "2"], ["epoch 2", "all NaN, change nothing", "zigzag"]),
     "06_speech": (["--quick"], ["60 strings", "word error rate", "listening to", "of real time", "aligned: "]),
+    "07_series": (["forecast.png", "--epochs", "100"], ["seasonal naive", "80 % interval", "month after month"]),
+    "07_series_search": (["--trials", "4", "--epochs", "3"], ["4 trials", "held-out third", "of 370 utterances"]),
 }
+
+
+NEEDS = {"07_series": ["sklearn"], "07_series_search": ["sklearn", "optuna"]}
 
 
 def run(program: Path, *arguments: str, folder: Path) -> str:
@@ -36,6 +41,8 @@ def run(program: Path, *arguments: str, folder: Path) -> str:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(path, tmp_path):
     arguments, expected = RUNS[path.stem]
+    for name in NEEDS.get(path.stem, ()):
+        pytest.importorskip(name)
     if any(argument.endswith(".png") for argument in arguments):
         pytest.importorskip("matplotlib")
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
@@ -64,6 +71,7 @@ def test_the_ragged_example_learns(tmp_path):
 
 def test_the_pictures_of_the_papers_can_be_drawn_again(tmp_path):
     pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
     run(ROOT / "scripts" / "make_pictures.py", str(tmp_path), folder=tmp_path)
     drawn = {path.name for path in tmp_path.glob("*.png")}
     kept = {path.name for path in (ROOT / "docs" / "pictures").glob("*.png")}

@@ -32,6 +32,7 @@ PLACE = {name: place for place, names in enumerate(ORDER) for name in names}
 INTEROP_SEES = {"layers", "params", "model", "version"}
 UPWARD = ("elman.layers.base", "elman.model", "Layer.init")  # the one exception: see docs/decisions
 # Others' packages, and where they may be imported; "lazily" means inside of a function.
+OWN_PACKAGE = {"sklearn": "elman.tasks.series"}  # imported at the top of that package, which nothing loads unasked
 FOREIGN = {
     "numpy": None,
     "safetensors": ("storage", "lazily"),
@@ -41,7 +42,8 @@ FOREIGN = {
     "rich": ("cli", "anywhere"),
     "onnx": ("interop", "lazily"),
     "h5py": ("interop", "lazily"),
-    "sklearn": ("tasks", "lazily"),
+    "narwhals": ("tasks", "lazily"),
+    "joblib": ("tasks", "lazily"),
     "tokenizers": ("tasks", "lazily"),
     "sacrebleu": ("tasks", "lazily"),
     "soundfile": ("tasks", "lazily"),
@@ -107,10 +109,14 @@ def violations(name: str, path: Path) -> list[str]:
                 allowed = other in INTEROP_SEES or (other == "interop" and own in ("tasks", "cli"))
             else:
                 allowed = PLACE[other] < PLACE[own]
+            if imported.startswith(tuple(OWN_PACKAGE.values())) and not name.startswith(tuple(OWN_PACKAGE.values())):
+                allowed = own == "cli" and where != ""  # so that only who asks for series loads what they need
             if (name, imported) == UPWARD[:2]:
                 allowed = where in (UPWARD[2], "TYPE_CHECKING")
         elif top in sys.stdlib_module_names:
             allowed = True
+        elif top in OWN_PACKAGE:
+            allowed = f"{name}.".startswith(f"{OWN_PACKAGE[top]}.")
         else:
             rule = FOREIGN.get(top, ("nowhere", ""))
             at_run_time = where != "TYPE_CHECKING"
@@ -153,6 +159,11 @@ def test_every_module_has_its_place():
         ("storage.py", "def f():\n    import safetensors.numpy", None),
         ("train.py", "def f():\n    import matplotlib.pyplot", "elman.train imports matplotlib.pyplot in f"),
         ("optim.py", "try:\n    import scipy\nexcept ImportError:\n    pass", "elman.optim imports scipy"),
+        ("tasks/series/base.py", "import sklearn.base", None),
+        ("tasks/language.py", "def f():\n    import sklearn", "elman.tasks.language imports sklearn in f"),
+        ("tasks/__init__.py", "from elman.tasks import series", "elman.tasks imports elman.tasks.series"),
+        ("cli/series.py", "from elman.tasks.series import x", "elman.cli.series imports elman.tasks.series"),
+        ("cli/series.py", "def f():\n    from elman.tasks.series import x", None),
         ("kernels/native.py", "from .spec import Steps\nfrom . import reference", None),
         ("kernels/native.py", "from elman import _native", None),
         ("layers/rnn.py", "from elman import _native", "elman.layers.rnn imports elman._native"),
@@ -179,6 +190,12 @@ def test_import_loads_nothing_heavier_than_numpy():
     others = {name.split(".")[0] for name in loaded - with_numpy} - set(sys.stdlib_module_names) - {"elman"}
     assert others == set()
     assert {name for name in loaded if name.startswith(("elman.tasks", "elman.cli", "elman.plots"))} == set()
+
+
+@pytest.mark.parametrize("module", ["elman.tasks", "elman.cli"])
+def test_only_series_load_scikit_learn(module):
+    loaded = json.loads(fresh(f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"))
+    assert {name.split(".")[0] for name in loaded} & {"sklearn", "scipy", "pandas", "narwhals"} == set()
 
 
 CHANGES = """

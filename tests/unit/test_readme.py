@@ -18,3 +18,9 @@ def test_nothing_is_left_to_be_filled_in():
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "{{" not in text
         assert "| after 1500 steps" in text or "1500 步之后" in text
+
+
+def test_the_papers_on_series_are_what_the_results_say():
+    command = [sys.executable, ROOT / "scripts" / "series_tables.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from elman.cli import speech, text
+from elman import storage
+from elman.cli import series, speech, text
 from elman.cli.console import fail, failures
 from elman.cli.diagnose import diagnose
 from elman.kernels import show_config
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(text.app, name="text")
 app.add_typer(speech.app, name="speech")
+app.add_typer(series.app, name="series")
 app.command()(diagnose)
 
 
@@ -51,6 +53,10 @@ def info(
             print(f"elman     {__version__}")
             show_config()
             return
+        about = storage.read(model)[1]
+        if about.get("task") == "series":
+            _show_series(model, about)
+            return
         loaded, about, _ = load_all(model)
         for part in ("vocabulary", "training"):
             if not isinstance(about.get(part, {}), dict):
@@ -65,3 +71,13 @@ def info(
             print(
                 f"training: unfinished, at step {about['training'].get('step')}; go on with elman {task} train --resume"
             )
+
+
+def _show_series(path: Path, about: dict[str, Any]) -> None:
+    """Print what a file of `elman series fit`, or of `elman.tasks.series.save`, holds."""
+    options = about.get("options")
+    if not isinstance(options, dict):
+        fail(f"{path}: damaged: its options must be an object, got {options!r:.40}")
+    print(f"{about.get('estimator')}; written by elman {about.get('version')}")
+    for name, value in sorted(options.items()):
+        print(f"  {name} = {value}")

@@ -1,0 +1,445 @@
+"""``elman series``: fit a model of series from a CSV file; forecast, classify and find anomalies with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time as clock
+import warnings
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from elman import storage
+from elman.cli.console import INTERRUPTED, Interrupt, err, fail, failures, note, progress_bar, refuse_to_replace
+from elman.cli.text import Cell
+from elman.params import Array
+
+if TYPE_CHECKING:
+    from elman.tasks.series.inputs import Sequences
+
+app = typer.Typer(help="Series: fit, forecast, classify, score anomalies.", no_args_is_help=True)
+
+
+class Strategy(str, Enum):
+    """How several steps ahead are forecast."""
+
+    direct = "direct"
+    recursive = "recursive"
+    encoder_decoder = "encoder-decoder"
+
+
+class Kind(str, Enum):
+    """What a forecast says."""
+
+    point = "point"
+    quantile = "quantile"
+    gaussian = "gaussian"
+
+
+class Scaling(str, Enum):
+    """Units of the network."""
+
+    series = "series"
+    level = "level"
+    whole = "global"
+
+
+class Baseline(str, Enum):
+    """What the network corrects."""
+
+    none = "none"
+    naive = "naive"
+    seasonal = "seasonal"
+
+
+@app.command()
+def fit(
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header, one row a step of one series.")],
+    out: Annotated[Path, typer.Option(help="The model to write.")] = Path("series.elman"),
+    time: Annotated[str | None, typer.Option(help="Column of the time; without it the rows are in order.")] = None,
+    ident: Annotated[str | None, typer.Option("--id", help="Column that tells series apart.")] = None,
+    target: Annotated[str | None, typer.Option(help="Columns to forecast or watch, with commas.")] = None,
+    covariates: Annotated[str | None, typer.Option(help="Columns that are known ahead, with commas.")] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Fit a forecaster of so many steps.")] = None,
+    label: Annotated[str | None, typer.Option(help="Fit a classifier of this column, one label a series.")] = None,
+    anomalies: Annotated[bool, typer.Option("--anomalies", help="Fit a detector of anomalies.")] = False,
+    season: Annotated[int, typer.Option(min=1, help="Steps of a season.")] = 1,
+    lags: Annotated[str, typer.Option(help="Further lags that the network sees, with commas.")] = "",
+    strategy: Annotated[Strategy, typer.Option(help="How several steps are forecast.")] = Strategy.direct,
+    output: Annotated[Kind, typer.Option(help="What a forecast says.")] = Kind.quantile,
+    baseline: Annotated[Baseline, typer.Option(help="What the network corrects.")] = Baseline.none,
+    scaling: Annotated[Scaling, typer.Option(help="Units of the network.")] = Scaling.series,
+    log: Annotated[bool, typer.Option("--log", help="Work on logarithms, for values that grow by shares.")] = False,
+    cell: Annotated[Cell, typer.Option(help="Which recurrence.")] = Cell.gru,
+    hidden: Annotated[int, typer.Option(min=1, help="Units of each recurrent layer.")] = 32,
+    layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = 1,
+    dropout: Annotated[float, typer.Option(help="Probability of dropout, while training.")] = 0.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 100,
+    rate: Annotated[float, typer.Option(help="Learning rate of Adam at the start; it falls to 0.")] = 5e-3,
+    validation: Annotated[float, typer.Option(help="Share of each series, at its end, that is held out.")] = 0.1,
+    calibration: Annotated[float, typer.Option(help="Share of each series before that, for the intervals.")] = 0.0,
+    irregular: Annotated[str, typer.Option(help="Uneven times: error, fill or feature.")] = "error",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same model.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that --out names.")] = False,
+) -> None:
+    """Fit a model: of forecasts (--horizon), of labels (--label), or of anomalies (--anomalies).
+
+    Empty cells are missing values. Ctrl-C stops, and saves what is learnt.
+    """
+    with failures():
+        if sum((horizon is not None, label is not None, anomalies)) != 1:
+            fail("say what to fit: --horizon N for forecasts, --label COLUMN for classes, or --anomalies")
+        if covariates and horizon is None:
+            fail("--covariates are for forecasts; leave them out, or name them in --target")
+        _refuse_out(out, file, overwrite)
+        columns: dict[str, Any] = {
+            "id": ident,
+            "time": time,
+            "target": _names(target),
+            "covariates": _names(covariates),
+            "label": label,
+            "irregular": irregular,
+        }
+        table = _read(file)
+        if not columns["target"]:
+            columns["target"] = [n for n in table if n not in (ident, time, label, *columns["covariates"])]
+        data = _series(table, columns, file)
+        missing = "mask" if any(np.isnan(row).any() for row in data) else "error"
+        common: dict[str, Any] = {
+            "cell": cell.value,
+            "hidden_size": hidden,
+            "n_layers": layers,
+            "dropout": dropout,
+            "missing": missing,
+            "max_epochs": epochs,
+            "learning_rate": rate,
+            "random_state": seed,
+        }
+        model, arguments, keywords = _model(
+            common, data, table, columns, horizon, season, _steps(lags), strategy.value, output.value, baseline.value,
+            scaling.value, log, validation, calibration,
+        )  # fmt: skip
+        _run(model, arguments, keywords, epochs, out, columns)
+
+
+def _model(
+    common: dict[str, Any],
+    data: Sequences,
+    table: dict[str, list[str]],
+    columns: dict[str, Any],
+    horizon: int | None,
+    season: int,
+    lags: tuple[int, ...],
+    strategy: str,
+    output: str,
+    baseline: str,
+    scaling: str,
+    log: bool,
+    validation: float,
+    calibration: float,
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return the estimator to fit, and what its fit gets."""
+    from elman.tasks.series import RecurrentClassifier, RecurrentDetector, RecurrentForecaster
+
+    if columns["label"] is not None:
+        return RecurrentClassifier(**common), (data, _labels(table, columns, data)), {}
+    common |= {"scaling": scaling, "lags": lags, "log": log}
+    if horizon is None:
+        return RecurrentDetector(**common), (data,), {}
+    model = RecurrentForecaster(
+        **common, horizon=horizon, strategy=strategy, output=output, season=season,
+        baseline=None if baseline == "none" else baseline, validation_fraction=validation,
+        calibration_fraction=calibration,
+    )  # fmt: skip
+    known = _series(table, {**columns, "target": columns["covariates"]}, None) if columns["covariates"] else None
+    history = [_without_end(row) for row in data]
+    return model, (history,), {"covariates": known}
+
+
+def _run(
+    model: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], epochs: int, out: Path, columns: dict[str, Any]
+) -> None:
+    """Fit with a bar; save at the end, also at one that Ctrl-C made."""
+    from elman.tasks import series
+
+    started, last, waited = clock.monotonic(), math.nan, 0.0
+    stopped = False
+    with (
+        warnings.catch_warnings(record=True) as said,
+        Interrupt() as interrupt,
+        progress_bar("loss {task.fields[loss]:.4f}") as bar,
+    ):
+        warnings.simplefilter("always", UserWarning)
+        if isinstance(model, series.RecurrentDetector):
+            task = bar.add_task("fitting", total=None, loss=math.nan)
+            model.fit(*arguments)
+        else:
+            task = bar.add_task("fitting", total=epochs, loss=math.nan)
+            for epoch in model.fit_epochs(*arguments, **keywords, stop=lambda: interrupt.wished):
+                last = epoch.loss
+                bar.update(task, completed=epoch.epoch, loss=last)
+                if not err.is_terminal and clock.monotonic() - waited > 10:
+                    waited = clock.monotonic()
+                    note(f"epoch {epoch.epoch}/{epochs}  loss {last:.4f}")
+            stopped = interrupt.wished
+    series.save(model, out, about={"columns": columns})
+    if hasattr(model, "report_"):
+        note(str(model.report_))
+    for warning in said:
+        note(str(warning.message))
+    seconds = clock.monotonic() - started
+    note(f"{'Stopped' if stopped else 'Fitted'} after {seconds:.0f} seconds; wrote {out}.")
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def forecast(
+    model: Annotated[Path, typer.Argument(help="A model of elman series fit --horizon.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with the same columns.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("forecast.csv"),
+    plot: Annotated[Path | None, typer.Option(help="A picture of the first series (.png, .svg, .pdf).")] = None,
+    coverage: Annotated[float, typer.Option(help="Share of values that the intervals hold.")] = 0.8,
+) -> None:
+    """Forecast what follows each series, with intervals, as CSV and as a picture.
+
+    Rows whose targets are empty, at the end of a series, are the future: their covariates are used.
+    """
+    from elman import plots
+
+    with failures():
+        refuse_to_replace(out, model, file)
+        if plot is not None:
+            plots.kind_of(plot)
+            refuse_to_replace(plot, model, file)
+        estimator, columns = _load(model, "RecurrentForecaster")
+        table = _read(file)
+        data = _series(table, columns, file)
+        history = [_without_end(row) for row in data]
+        known = _series(table, {**columns, "target": columns["covariates"]}, None) if columns["covariates"] else None
+        points = estimator.predict(history, covariates=known)
+        try:
+            lower, upper = estimator.predict_interval(history, coverage, covariates=known)
+        except ValueError as error:  # a point forecast, not calibrated
+            note(f"no intervals: {error}")
+            lower = upper = np.full_like(points, np.nan)
+        names, S = columns["target"], points.shape[1]
+        lines = []
+        futures = []
+        for k, row in enumerate(history):
+            futures.append(_future(data.times[k][: len(row)], S))
+            for step in range(S):
+                cells = [data.ids[k], _show(futures[k][step])]
+                for d in range(len(names)):
+                    cells += [_number(values[k, step, d]) for values in (points, lower, upper)]
+                lines.append(cells)
+        head = ["id", "time"] + [f"{name}{end}" for name in names for end in ("", "_lower", "_upper")]
+        _write(out, head, lines)
+        note(f"Wrote {len(history):,} x {S} forecasts to {out}.")
+        if plot is not None:
+            plots.plot_forecasts(
+                data.times[0][: len(history[0])], history[0], futures[0], points[0], lower[0], upper[0], plot,
+                names=names, coverage=coverage,
+            )  # fmt: skip
+            note(f"Drew {data.ids[0] if columns['id'] else 'the series'} to {plot}.")
+
+
+@app.command()
+def classify(
+    model: Annotated[Path, typer.Argument(help="A model of elman series fit --label.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with the same columns; labels are compared if there.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("classes.csv"),
+) -> None:
+    """Say to which class each series belongs, and how sure that is, as CSV."""
+    with failures():
+        refuse_to_replace(out, model, file)
+        estimator, columns = _load(model, "RecurrentClassifier")
+        table = _read(file)
+        data = _series(table, columns, file)
+        p = estimator.predict_proba(data)
+        classes = [str(name) for name in estimator.classes_.tolist()]
+        best = p.argmax(axis=1)
+        lines = [[data.ids[k], classes[best[k]], *(f"{value:.4f}" for value in row)] for k, row in enumerate(p)]
+        _write(out, ["id", "class", *(f"p_{name}" for name in classes)], lines)
+        note(f"Wrote the classes of {len(data):,} series to {out}.")
+        if columns["label"] in table:
+            true = _labels(table, columns, data)
+            print(f"accuracy  {np.mean([classes[b] == label for b, label in zip(best, true, strict=True)]):.4f}")
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="A model of elman series fit --anomalies.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with the same columns.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("scores.csv"),
+    threshold: Annotated[float | None, typer.Option(help="Score of an anomaly.  [default: that of the fit]")] = None,
+) -> None:
+    """Say how unusual each value is, seen from those before it, as CSV."""
+    with failures():
+        refuse_to_replace(out, model, file)
+        estimator, columns = _load(model, "RecurrentDetector")
+        data = _series(_read(file), columns, file)
+        limit = estimator.threshold_ if threshold is None else threshold
+        lines, n = [], 0
+        for k, scores in enumerate(estimator.score_steps(data)):
+            for t, value in enumerate(scores):
+                lines.append([data.ids[k], _show(data.times[k][t]), f"{value:.4f}", int(value > limit)])
+                n += value > limit
+        _write(out, ["id", "time", "score", "anomaly"], lines)
+        note(f"{n:,} anomalies among {len(lines):,} values (score above {limit:.3g}); wrote {out}.")
+
+
+# ------------------------------------------------------------------------------------------------------- CSV and names
+
+
+def _read(file: Path) -> dict[str, list[str]]:
+    """Return the columns of a CSV file, by name."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    if len(rows) < 2:
+        raise ValueError(f"{file}: needs a header and at least one row")
+    head = [name.strip() for name in rows[0]]
+    if len(set(head)) != len(head):
+        raise ValueError(f"{file}: two columns have one name: {', '.join(head)}")
+    for k, row in enumerate(rows[1:], start=2):
+        if len(row) != len(head):
+            raise ValueError(f"{file}: row {k} has {len(row)} cells, the header {len(head)}")
+    return {name: [row[k].strip() for row in rows[1:]] for k, name in enumerate(head)}
+
+
+def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | None) -> Sequences:
+    """Return the series of a table; a cell that is empty, NA or NaN is a missing value."""
+    from elman.tasks.series.frames import from_columns
+
+    for name in (columns["id"], columns["time"], *columns["target"]):
+        if name is not None and name not in table:
+            raise ValueError(f"{file}: there is no column {name!r}; there are {', '.join(table)}")
+    if not columns["target"]:
+        raise ValueError(f"{file}: there is no column of values beside {', '.join(table)}")
+    used: dict[str, Any] = {
+        name: [_cell(name, k, cell) for k, cell in enumerate(table[name])] for name in columns["target"]
+    }
+    for name in (columns["id"], columns["time"]):
+        if name is not None:
+            used[name] = _times(table[name]) if name == columns["time"] else table[name]
+    return from_columns(
+        used, id=columns["id"], time=columns["time"], values=columns["target"], irregular=columns["irregular"]
+    )
+
+
+def _cell(name: str, k: int, cell: str) -> float:
+    if cell.lower() in ("", "na", "nan", "null"):
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(
+            f"column {name!r}, row {k + 2}: {cell!r} is not a number; name the columns in --target"
+        ) from None
+
+
+def _times(cells: list[str]) -> Any:
+    """Return times as numbers where all are, else as text in ISO 8601."""
+    try:
+        return np.array(cells, np.float64)
+    except ValueError:
+        return cells
+
+
+def _labels(table: dict[str, list[str]], columns: dict[str, Any], data: Sequences) -> list[str]:
+    """Return the label of each series, which all its rows must share."""
+    if columns["label"] not in table:
+        raise ValueError(f"there is no column {columns['label']!r}; there are {', '.join(table)}")
+    if columns["id"] is None:
+        raise ValueError("labels are one a series: name the column that tells series apart, --id")
+    found: dict[str, str] = {}
+    for key, label in zip(table[columns["id"]], table[columns["label"]], strict=True):
+        if found.setdefault(key, label) != label:
+            raise ValueError(f"series {key} has two labels, {found[key]} and {label}")
+    return [found[key] for key in data.ids]
+
+
+def _without_end(row: Array) -> Array:
+    """Return a series without the steps at its end of which no target is known."""
+    known = np.flatnonzero(~np.isnan(row).all(axis=1))
+    return row[: known[-1] + 1] if len(known) else row[:1]
+
+
+def _future(times: Array, steps: int) -> Array:
+    """Return the times of the next steps: months where the times are months apart, else as long as the last step."""
+    ahead = np.arange(1, steps + 1)
+    future: Array
+    if times.dtype.kind != "M":
+        future = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 1) * ahead
+        return future
+    months = times.astype("datetime64[M]")
+    gaps = np.diff(months[-3:].astype(np.int64))
+    inside = times - months
+    if len(gaps) and (gaps == gaps[0]).all() and gaps[0] > 0 and (inside[-3:] == inside[-1]).all():
+        future = (months[-1] + gaps[0] * ahead).astype(times.dtype) + inside[-1]
+        return future
+    step = times[-1] - times[-2] if len(times) > 1 else np.timedelta64(1, "s")
+    future = times[-1] + step * ahead
+    return future
+
+
+def _show(stamp: Any) -> str:
+    return f"{stamp:.12g}" if isinstance(stamp, float | np.floating) else str(stamp)
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.8g}"
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in _names(text))
+    except ValueError:
+        raise ValueError(f"--lags must be whole numbers with commas, got {text!r}") from None
+
+
+def _write(out: Path, head: list[str], lines: list[list[Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    storage.write_bytes(out, text.getvalue().encode())
+
+
+def _load(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
+    """Return the estimator in a file, and the columns it was fitted on."""
+    from elman.tasks.series.files import load_all
+
+    estimator, about = load_all(path)
+    if type(estimator).__name__ != kind:
+        fail(f"{path} holds a {type(estimator).__name__}, not a {kind}")
+    columns = about.get("columns")
+    names = {"id", "time", "target", "covariates", "label", "irregular"}
+    if not isinstance(columns, dict) or columns.keys() != names:
+        fail(f"{path}: does not say which columns it was fitted on; it was not written by elman series fit")
+    return estimator, columns
+
+
+def _refuse_out(out: Path, file: Path, overwrite: bool) -> None:
+    """End with a sentence if to write the model would destroy the data, or anything else that is no model."""
+    refuse_to_replace(out, file)
+    if not out.exists():
+        return
+    if not overwrite:
+        fail(f"{out} exists; give --out another name, or add --overwrite")
+    try:
+        storage.read(out)
+    except ValueError:
+        fail(f"{out} is not an .elman file; give --out another name")

@@ -1,0 +1,351 @@
+"""Anomalies: `RecurrentDetector` scores each value by how far it is from what its past foretold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from elman import checks
+from elman.params import Array
+from elman.tasks.series.forecaster import RecurrentForecaster
+from elman.tasks.series.inputs import refuse_other_features
+from elman.tasks.series.live import Live, Store
+from elman.tasks.series.view import Units, padded
+
+WARM_UP = 30  # errors that have to be seen before one of them can be unusual
+
+
+class Errors(NamedTuple):
+    """What is known of the errors of n series; each (n,), ranges (n, D)."""
+
+    n_seen: Array
+    mean: Array
+    variance: Array
+    peak: Array  # the last alarm's score, sinking
+    habit: Array  # how many alarms there were of late
+    low: Array  # the least and the largest value so far
+    high: Array
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How errors become scores; every part but the first can be left out.
+
+    ::
+
+        score = (error - mean) / sqrt(variance)                of the errors before
+        score = 1.6 max(score, 8)                              for a value that is `novelty` ranges beyond all before
+        score = 0 unless score > peak                     peak: the last one above it, which sinks by 1 / rest_steps
+        score = score / (1 + 0.05 habit)                       habit: recent alarms, forgotten in `habit_steps`
+
+    Mean and variance have a memory of `error_steps`: share = max(1 / n, 1 / error_steps), mean += share (error - mean),
+    variance = (1 - share) (variance + share (error - mean)^2). One event gives one alarm, not hundreds; and where there
+    are alarms all the time, they mean less.
+
+    Parameters
+    ----------
+    error_steps : memory of the error statistics
+    novelty : 0 for none, or how far beyond the range of all earlier values a value has to be, in ranges
+    rest_steps : 0, or how many steps an alarm keeps weaker ones quiet
+    habit_steps : 0, or for how many steps alarms count against further ones
+    """
+
+    error_steps: int
+    novelty: float = 0.0
+    rest_steps: int = 0
+    habit_steps: int = 0
+
+    def __call__(self, errors: Errors, error: Array, values: Array) -> tuple[Errors, Array]:
+        """Return what is known after further errors (n,) of values (n, D), NaN where missing, and the scores (n,)."""
+        known = ~np.isnan(error)
+        deviation = np.where(known, error, 0) - errors.mean
+        score = deviation / np.sqrt(errors.variance + 1e-12)
+        n_seen = errors.n_seen + known
+        share = np.maximum(1 / np.maximum(n_seen, 1), 1 / self.error_steps)
+        mean = np.where(known, errors.mean + share * deviation, errors.mean)
+        variance = np.where(known, (1 - share) * (errors.variance + share * deviation**2), errors.variance)
+        if self.novelty:
+            score = np.where(self._beyond(errors, values), 1.6 * np.maximum(score, 8), score)
+        score = np.where(known & (errors.n_seen >= WARM_UP), score, 0.0)
+        peak, habit = errors.peak, errors.habit
+        alarm = score > peak if self.rest_steps else score > 0
+        raised = score
+        if self.rest_steps:
+            peak = np.where(alarm, score, peak) * (1 - 1 / self.rest_steps)
+            raised = np.where(alarm, score, 0.0)
+        if self.habit_steps:
+            raised = raised / (1 + 0.05 * habit)
+            habit = habit * (1 - 1 / self.habit_steps) + np.where(alarm & (score > 3), np.minimum(score / 6, 3), 0)
+        low, high = np.fmin(errors.low, values), np.fmax(errors.high, values)
+        return Errors(n_seen, mean, variance, peak, habit, low, high), raised
+
+    def _beyond(self, errors: Errors, values: Array) -> Array:
+        """Return whether any value of each row (n, D) is beyond the range of all before it, (n,)."""
+        span = errors.high - errors.low
+        distance = np.fmax(values - errors.high, errors.low - values)
+        beyond: Array = ((span > 0) & (distance > self.novelty * span)).any(axis=1)
+        return beyond
+
+
+class Tracked(NamedTuple):
+    """A series and its errors."""
+
+    live: Live
+    errors: Errors
+
+
+class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Find anomalies in series: a recurrent network foretells each value, and a value far from that is unusual.
+
+    ::
+
+        error_t = |v_t - forecast_t| / scale;     score_t = (error_t - mean of errors) / their standard deviation
+
+    Everything is causal: the score of a value depends on it and on those before. Mean and deviation of the errors move
+    along, with memory of `error_steps`.
+
+    Parameters
+    ----------
+    error_steps, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
+    contamination : share of the training scores that lies above `threshold_`
+    output : "gaussian", a mean and a deviation, of which the mean is used, or "point", a median
+    scaling, level_steps, lags, log, missing : as in `RecurrentForecaster`, as are the following
+    cell, hidden_size, n_layers, dropout, context_steps : of the network
+    learning_rate, schedule, batch_size, max_epochs, clip_norm, random_state : of the fit
+
+    Attributes
+    ----------
+    threshold_ : score above which a value is an anomaly
+    forecaster_ : `RecurrentForecaster` of one step ahead
+    n_features_in_ : int
+    """
+
+    def __init__(
+        self,
+        *,
+        error_steps: int = 5000,
+        novelty: float = 0.0,
+        rest_steps: int = 0,
+        habit_steps: int = 0,
+        contamination: float = 0.001,
+        scaling: str | None = "series",
+        level_steps: int | None = None,
+        lags: Sequence[int] = (),
+        log: bool = False,
+        missing: str = "error",
+        cell: str = "gru",
+        hidden_size: int = 32,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        output: str = "gaussian",
+        context_steps: int | None = None,
+        learning_rate: float = 3e-3,
+        schedule: str = "cosine",
+        batch_size: int = 32,
+        max_epochs: int = 30,
+        clip_norm: float = 1.0,
+        random_state: Any = None,
+    ) -> None:
+        self.error_steps = error_steps
+        self.novelty = novelty
+        self.rest_steps = rest_steps
+        self.habit_steps = habit_steps
+        self.contamination = contamination
+        self.scaling = scaling
+        self.level_steps = level_steps
+        self.lags = lags
+        self.log = log
+        self.missing = missing
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.dropout = dropout
+        self.output = output
+        self.context_steps = context_steps
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.clip_norm = clip_norm
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
+        tags.target_tags.required = False
+        return tags
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def fit(self, X: Any, y: Any = None) -> RecurrentDetector:
+        """Train on series that are mostly normal, in any form of `as_sequences`; y is ignored."""
+        self._prepare()
+        return self._learn(X, partial=False)
+
+    def partial_fit(self, X: Any, y: Any = None) -> RecurrentDetector:
+        """Do one epoch on these series, going on from where it was; live states and the threshold stay."""
+        if not hasattr(self, "forecaster_"):
+            self._prepare()
+        return self._learn(X, partial=True)
+
+    def _prepare(self) -> None:
+        checks.positive(self._name, error_steps=self.error_steps)
+        for option in ("novelty", "rest_steps", "habit_steps"):
+            checks.in_range(self._name, option, getattr(self, option), 0)
+        checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
+        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "contamination")
+        options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
+        self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
+        self._store: Store | None = None
+
+    def _learn(self, X: Any, *, partial: bool) -> RecurrentDetector:
+        forecaster = self.forecaster_
+        forecaster._called = self._name
+        with (
+            warnings.catch_warnings()
+        ):  # a value may well be the best forecast of the next, and its errors tell all the same
+            warnings.filterwarnings("ignore", ".*no better than a naive forecast")
+            (forecaster.partial_fit if partial else forecaster.fit)(X)
+        self.n_features_in_ = forecaster.n_features_in_
+        if partial and hasattr(self, "threshold_"):
+            return self
+        scores = np.concatenate(self.score_steps(X))
+        self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
+        return self
+
+    # -------------------------------------------------------------------------------------------------------- scoring
+
+    def score_steps(self, X: Any) -> list[Array]:
+        """Return how unusual each value is, a list of (T_i,); the first ones of a series, and missing ones, have 0."""
+        check_is_fitted(self, "n_features_in_")
+        rows = self.forecaster_._values(X)
+        refuse_other_features(self._name, rows, self.n_features_in_)
+        errors, values = self._step_errors(rows), padded(rows, np.nan)[0]
+        known, judge = _no_errors(len(rows), self.n_features_in_), self._judge
+        scores = np.zeros_like(errors)
+        for t in range(errors.shape[1]):
+            known, scores[:, t] = judge(known, errors[:, t], values[:, t])
+        return [score[: len(row)] for score, row in zip(scores, rows, strict=True)]
+
+    @property
+    def _judge(self) -> Judge:
+        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps)
+
+    def _step_errors(self, rows: list[Array]) -> Array:
+        """Return the error at each step (n, T), in units of the series; NaN where a value or its past is missing."""
+        forecaster, reader = self.forecaster_, self.forecaster_._reader
+        units = forecaster._units(rows)
+        values, lengths = padded(rows, np.nan)
+        start = reader.start(units)
+        first = reader.outlook(start)
+        outlooks = reader.every_step(start, values, lengths)
+        points = np.concatenate([(first.base + first.scale * first.values[..., 0]), outlooks[:, :-1]], axis=1)
+        return _distance(values, points, units)
+
+    def score_samples(self, X: Any) -> Array:
+        """Return minus the largest score of each series, (n,): lower is more unusual, as scikit-learn has it."""
+        return np.array([-score.max() for score in self.score_steps(X)])
+
+    def decision_function(self, X: Any) -> Array:
+        """Return `score_samples` plus the threshold, (n,): negative where a series holds an anomaly."""
+        return self.score_samples(X) + self.threshold_
+
+    def predict(self, X: Any) -> Array:
+        """Return -1 for each series that holds an anomaly and 1 for the others, (n,); see `detect` for where it is."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def detect(self, X: Any) -> list[Array]:
+        """Return which values are anomalies, a list of (T_i,) booleans."""
+        return [score > self.threshold_ for score in self.score_steps(X)]
+
+    # ----------------------------------------------------------------------------------------------------- live state
+
+    def start(self, series_ids: Sequence[Hashable], X: Any = None) -> RecurrentDetector:
+        """Begin series that go on live, or begin them again.
+
+        Parameters
+        ----------
+        series_ids : their ids
+        X : their histories, which also set their units; None: no history, and the units of all series of the fit
+        """
+        check_is_fitted(self, "n_features_in_")
+        ids, forecaster = list(series_ids), self.forecaster_
+        rows = None if X is None else forecaster._values(X)
+        if rows is not None:
+            refuse_other_features(self._name, rows, self.n_features_in_)
+            if len(rows) != len(ids):
+                raise ValueError(f"{self._name}: start needs one history an id, got {len(rows)} for {len(ids)} ids")
+        units = forecaster._unknown_units(len(ids)) if rows is None else forecaster._units(rows)
+        tracked = Tracked(forecaster._reader.start(units), _no_errors(len(ids), self.n_features_in_))
+        if self._store is None:
+            one = forecaster._unknown_units(1)
+            self._store = Store(Tracked(forecaster._reader.start(one), _no_errors(1, self.n_features_in_)))
+        self._store.add(ids, tracked)
+        if rows is not None:
+            values, lengths = padded(rows, np.nan)
+            for t in range(values.shape[1]):
+                which = np.flatnonzero(t < lengths)
+                self._advance(self._store.numbers([ids[k] for k in which]), values[which, t])
+        return self
+
+    def update(self, series_id: Hashable, x_t: Any) -> float:
+        """Read the next value (D,) of a live series and return how unusual it is; a new series begins here."""
+        store = self._store
+        if store is None or series_id not in store:
+            return float(self.update_many([series_id], np.reshape(x_t, (1, -1)))[0])
+        values = self.forecaster_._next_values(np.reshape(x_t, (1, -1)), 1)
+        row, ticker = store.rows[series_id], self.forecaster_._ticking()
+        tracked: Tracked = store.arrays
+        point = ticker.next_value(tracked.live, row)
+        units = Units(*(array[row : row + 1] for array in tracked.live.units))
+        error = _distance(values[:, None], point[None, None], units)[:, 0]
+        errors, score = self._judge(Errors(*(array[row : row + 1] for array in tracked.errors)), error, values)
+        for whole, part in zip(tracked.errors, errors, strict=True):
+            whole[row : row + 1] = part
+        ticker.tick(tracked.live, row, values[0])
+        return float(score[0])
+
+    def update_many(self, series_ids: Sequence[Hashable], X: Any) -> Array:
+        """Read the next values (n, D) of many live series and return how unusual they are, (n,)."""
+        check_is_fitted(self, "n_features_in_")
+        forecaster = self.forecaster_
+        values = forecaster._next_values(X, len(series_ids))
+        new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
+        if len(new):
+            self.start(list(dict.fromkeys(new)))
+        assert self._store is not None
+        return self._advance(self._store.numbers(series_ids), values)
+
+    def _advance(self, rows: Array, values: Array) -> Array:
+        assert self._store is not None
+        reader, tracked = self.forecaster_._reader, self._store.get(rows)
+        outlook = reader.outlook(tracked.live)
+        point = outlook.base + outlook.scale * outlook.values[..., 0]
+        error = _distance(values[:, None], point, tracked.live.units)[:, 0]
+        errors, score = self._judge(tracked.errors, error, values)
+        self._store.put(rows, Tracked(reader.read(tracked.live, values[:, None]), errors))
+        return score
+
+
+def _no_errors(n: int, D: int) -> Errors:
+    zero = np.zeros(n)
+    return Errors(np.zeros(n, np.int64), zero, zero, zero, zero, np.full((n, D), np.inf), np.full((n, D), -np.inf))
+
+
+def _distance(values: Array, points: Array, units: Units) -> Array:
+    """Return the root mean square over the known features of (value - forecast) / scale, (n, T)."""
+    scaled = (values - points) / units.scale[:, None]
+    known = ~np.isnan(scaled)
+    n = known.sum(axis=2)
+    total = np.where(known, scaled, 0) ** 2
+    distance: Array = np.where(n > 0, np.sqrt(total.sum(axis=2) / np.maximum(n, 1)), np.nan)
+    return distance

@@ -1,0 +1,145 @@
+"""Data frames in long form, one row a time step of one series, through narwhals: pandas, Polars, PyArrow and more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from elman import checks
+from elman.params import Array
+from elman.tasks.series.inputs import Sequences
+
+
+def is_long(frame: Any) -> bool:
+    """Return whether a data frame has the columns ``id`` and ``time``."""
+    return {"id", "time"} <= {str(name) for name in frame.columns}
+
+
+def from_frame(
+    frame: Any,
+    *,
+    id: str | None = "id",  # noqa: A002  # the name of the column
+    time: str | None = "time",
+    values: list[str] | None = None,
+    irregular: str = "error",
+) -> Sequences:
+    """Return the series of a data frame in long form, ordered by time, in the order in which their ids appear.
+
+    Parameters
+    ----------
+    frame : any data frame that narwhals knows: pandas, Polars, PyArrow, Modin, ...
+    id : column that tells the series apart; None: the frame is one series
+    time : column of the time stamps; None: the rows are in order
+    values : columns of the features; all others but id and time if absent
+    irregular : what to do where steps are of unequal length. "error"; "feature" adds the length of each step, in units
+        of the median step, as the last feature; "fill" puts rows of NaN where whole steps are missing
+
+    Raises
+    ------
+    ImportError
+        where narwhals is not installed
+    ValueError
+        for columns that are not there, time stamps that repeat, and irregular ones unless told what to do
+    """
+    checks.one_of("from_frame", "irregular", irregular, ["error", "feature", "fill"])
+    try:
+        import narwhals as nw
+    except ImportError as error:
+        raise ImportError("data frames need narwhals, which is not installed: pip install elman[series]") from error
+    table = nw.from_native(frame, eager_only=True)
+    missing = [name for name in (id, time, *(values or [])) if name is not None and name not in table.columns]
+    if missing:
+        raise ValueError(f"from_frame: there is no column {missing[0]!r}; there are {', '.join(table.columns)}")
+    names = [name for name in table.columns if name not in (id, time)] if values is None else list(values)
+    columns = {name: table[name].to_numpy() for name in (id, time, *names) if name is not None}
+    return from_columns(columns, id=id, time=time, values=names, irregular=irregular)
+
+
+def from_columns(
+    columns: dict[str, Any],
+    *,
+    id: str | None,  # noqa: A002  # the name of the column
+    time: str | None,
+    values: list[str],
+    irregular: str = "error",
+) -> Sequences:
+    """Return the series in columns of equal length, by name. See `from_frame`."""
+    numbers = np.stack([_as_numbers(name, columns[name]) for name in values], axis=1)
+    keys = np.zeros(len(numbers), np.intp) if id is None else np.asarray(columns[id])
+    stamps = np.arange(len(numbers)) if time is None else _as_times(time, columns[time])
+    unique, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    rows, times, ids = [], [], []
+    for k in np.argsort(first, kind="stable"):
+        of_series = np.flatnonzero(group == k)
+        if time is not None:
+            of_series = of_series[np.argsort(stamps[of_series], kind="stable")]
+        name = "the series" if id is None else f"series {unique[k]}"
+        series, stamp = regular(name, numbers[of_series], stamps[of_series], irregular)
+        rows.append(series)
+        times.append(stamp)
+        ids.append(unique[k].item() if isinstance(unique[k], np.generic) else unique[k])
+    added = ["step"] if irregular == "feature" else []
+    return Sequences(rows, ids, times, [*values, *added])
+
+
+def regular(name: str, values: Array, stamps: Array, irregular: str) -> tuple[Array, Array]:
+    """Return values (T, F) and stamps (T,) with steps of one length, or refuse, or with the lengths as a feature."""
+    steps, unit = _steps(stamps)
+    if len(steps) and steps.min() <= 0:
+        at = int(np.argmin(steps > 0))
+        raise ValueError(f"{name}: two rows have the time {stamps[at + 1]}; give the column that tells series apart")
+    base = float(np.median(steps)) if len(steps) else 1.0
+    if irregular == "feature":
+        length = np.concatenate([[1.0], steps / base])[:, None]
+        return np.concatenate([values, length], axis=1), stamps
+    uneven = np.flatnonzero(np.abs(steps - base) > 1e-6 * base)
+    if not len(uneven):
+        return values, stamps
+    at = int(uneven[0])
+    sentence = (
+        f"{name}: the step from {stamps[at]} to {stamps[at + 1]} is {steps[at] / base:.4g} times the usual one; "
+        "fill the gap with irregular='fill', or give the length of the steps as a feature with irregular='feature'"
+    )
+    counts = np.rint(steps / base).astype(np.intp)
+    if irregular != "fill" or np.abs(steps - counts * base).max() > 1e-6 * base:
+        raise ValueError(sentence)
+    places = np.concatenate([[0], np.cumsum(counts)])
+    filled = np.full((places[-1] + 1, values.shape[1]), np.nan)
+    filled[places] = values
+    start = stamps.astype(f"datetime64[{unit}]") if unit else stamps
+    step: Any = np.array(int(base), f"timedelta64[{unit}]") if unit else stamps.dtype.type(base)
+    return filled, start[0] + step * np.arange(len(filled))
+
+
+def _steps(stamps: Array) -> tuple[Array, str]:
+    """Return the differences of time stamps as floats, and their unit: calendar months where that makes them equal."""
+    if stamps.dtype.kind != "M":
+        return np.diff(stamps.astype(np.float64)), ""
+    months = stamps.astype("datetime64[M]")
+    inside = (stamps - months).astype("timedelta64[s]")
+    by_month = np.diff(months.astype(np.int64)).astype(np.float64)
+    if len(stamps) > 2 and (inside == inside[0]).all() and by_month.min() >= 1:
+        return by_month, "M"
+    seconds = stamps.astype("datetime64[s]")
+    if (seconds == stamps).all():
+        return np.diff(seconds.astype(np.int64)).astype(np.float64), "s"
+    return np.diff(stamps.astype("datetime64[ns]").astype(np.int64)).astype(np.float64), "ns"
+
+
+def _as_times(name: str, column: Any) -> Array:
+    """Return time stamps as numbers or datetime64; text in ISO 8601 is read."""
+    array = np.asarray(column)
+    if array.dtype.kind in "iufM":
+        return array
+    try:
+        return np.array([str(value).strip().replace("Z", "") for value in array], "datetime64")
+    except ValueError as error:
+        raise ValueError(f"column {name!r}: times must be numbers or dates like 2026-01-31 12:00, {error}") from None
+
+
+def _as_numbers(name: str, column: Any) -> Array:
+    try:
+        return np.asarray(column, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {name!r} must hold numbers: {error}") from None

@@ -1,0 +1,44 @@
+"""Many series at once, through joblib: the processes of one machine, or a cluster, by the same line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from elman import checks
+from elman.params import Array
+
+
+def score_batches(
+    estimator: Any, X: Any, *, method: str = "predict", batch_size: int = 1000, n_jobs: int | None = None
+) -> Array:
+    """Return ``estimator.method(X)``, computed a batch of series at a time, in as many processes as wanted.
+
+    ::
+
+        score_batches(forecaster, series, n_jobs=8)
+        with joblib.parallel_config(backend="dask"):                     # or "ray": the same line on a cluster
+            score_batches(forecaster, series, n_jobs=-1)
+
+    Batches do not depend on the number of processes, so neither do the bits.
+
+    Parameters
+    ----------
+    estimator : fitted
+    X : series, in any form that can be cut: an array or a list
+    method : such as "predict", "predict_proba", "score_samples"
+    batch_size : series a batch
+    n_jobs : processes, as in joblib; None takes what `joblib.parallel_config` says, else 1
+    """
+    from joblib import Parallel, delayed
+
+    checks.positive("score_batches", batch_size=batch_size)
+    if not callable(getattr(estimator, method, None)):
+        raise ValueError(f"score_batches: {type(estimator).__name__} has no method {method!r}")
+    parts = [X[k : k + batch_size] for k in range(0, len(X), batch_size)]
+    return np.concatenate(Parallel(n_jobs=n_jobs)(delayed(_call)(estimator, method, part) for part in parts))
+
+
+def _call(estimator: Any, method: str, part: Any) -> Any:
+    return getattr(estimator, method)(part)

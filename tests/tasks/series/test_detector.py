@@ -1,0 +1,150 @@
+"""Anomalies: found, in time order only, the same live as offline; and the rules of NAB, written down and worked out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from elman.tasks.series import RecurrentDetector, nab
+
+
+def waves(seed, T=400, D=1):
+    rng = np.random.default_rng(seed)
+    return np.sin(np.arange(T) / 5)[:, None] * np.ones(D) + 0.05 * rng.standard_normal((T, D))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return RecurrentDetector(hidden_size=16, max_epochs=40, learning_rate=0.01, random_state=0).fit(
+        [waves(seed) for seed in range(4)]
+    )
+
+
+def test_it_finds_what_is_unusual_in_its_place(detector):
+    """A value that is quite usual at other times: only one who follows the series sees it."""
+    series = waves(9)
+    series[250] = -series[250] if abs(series[250, 0]) > 0.5 else series[250] + 1
+    scores = detector.score_steps([series])[0]
+    assert scores.argmax() in (250, 251)
+    assert detector.detect([series])[0][250]
+    assert detector.predict([series, waves(10)]).tolist()[0] == -1
+    assert detector.score_samples([series])[0] < detector.score_samples([waves(10)])[0]
+    assert abs(series).max() < 1.5
+
+
+def test_scores_look_at_no_future(detector):
+    series = waves(9)
+    later = series.copy()
+    later[300:] += 5
+    detector_units = RecurrentDetector(hidden_size=4, max_epochs=1, scaling="global", random_state=0).fit([series])
+    one, other = (detector_units.score_steps([x])[0] for x in (series, later))
+    assert np.array_equal(one[:300], other[:300])
+    assert not np.array_equal(one[300:], other[300:])
+
+
+@pytest.mark.parametrize("D", [1, 3])
+def test_live_scores_are_the_offline_scores(D):
+    model = RecurrentDetector(
+        hidden_size=4, max_epochs=2, scaling="global", missing="mask", random_state=0, rest_steps=20
+    )
+    model.fit([waves(0, D=D), waves(1, D=D)])
+    x, y = waves(5, 120, D), waves(6, 120, D)
+    y[40:44] = np.nan
+    offline = model.score_steps([x, y])
+    live = np.array([model.update_many(["y", "x"], [y[t], x[t]]) for t in range(120)])
+    assert np.allclose(live[:, 1], offline[0], rtol=1e-3, atol=1e-3)
+    assert np.allclose(live[:, 0], offline[1], rtol=1e-3, atol=1e-3)
+    assert offline[0].max() > 0
+    model.start(["z"], [x[:100]])
+    again = [model.update("z", value) for value in x[100:]]
+    units = model.forecaster_._units([x])  # of all series, as scaling is global: the same
+    assert np.allclose(again, offline[0][100:], rtol=1e-3, atol=1e-3), units
+
+
+def test_rest_makes_one_alarm_of_one_event(detector):
+    series = waves(9)
+    series[250:260] += 3
+    model = detector
+    loud = model.score_steps([series])[0]
+    model.rest_steps = 100
+    quiet = model.score_steps([series])[0]
+    model.rest_steps = 0
+    assert (loud[240:300] > 5).sum() > 3
+    assert (quiet[240:300] > 5).sum() <= 2
+    assert quiet.max() == loud.max()
+
+
+def test_partial_fit_learns_what_has_become_normal():
+    model = RecurrentDetector(hidden_size=8, max_epochs=5, learning_rate=0.01, random_state=0).fit([waves(0)])
+    before = model.forecaster_._params.flat.copy()
+    model.partial_fit([waves(1)])
+    assert not np.array_equal(before, model.forecaster_._params.flat)
+
+
+# ------------------------------------------------------------------------------------------------------- NAB's rules
+
+
+def test_a_detection_is_worth_more_the_earlier_it_comes():
+    """Lavin and Ahmad (2015), figure 2: 1 at the left edge of a window, falling to 0; a false alarm up to -0.11."""
+    value, of_window = nab.row_values(100, [(40, 49)], nab.PROFILES["standard"])
+    assert value[40] == pytest.approx(1.0)
+    assert (np.diff(value[40:50]) < 0).all()
+    assert value[49] == pytest.approx((2 / (1 + np.exp(-0.5)) - 1) / (2 / (1 + np.exp(-5)) - 1))
+    assert (value[:40] == -0.11).all()  # no window before: the full price
+    assert value[50] == pytest.approx(0.11 * (2 / (1 + np.exp(5 / 9)) - 1))  # just after one: little
+    assert value[49 + 27] == -0.11  # three windows later: the full price
+    assert (of_window[40:50] == 0).all()
+    assert (of_window == 0).sum() == 10
+
+
+def by_hand(scores, windows, profile, threshold):
+    """The rules in a loop over rows: what is paid for one threshold."""
+    weights = nab.PROFILES[profile]
+    total, n_windows = 0.0, 0
+    for score, limits in zip(scores, windows, strict=True):
+        start = nab.probation(len(score))
+        n_windows += len(limits)
+        found = {}
+        for t in range(start, len(score)):
+            if score[t] < threshold:
+                continue
+            inside = [k for k, (first, last) in enumerate(limits) if first <= t <= last]
+            if inside:
+                first, last = limits[inside[0]]
+                position = -(last - t + 1) / (last - first + 1)
+                worth = weights.detection * (2 / (1 + np.exp(5 * position)) - 1) / (2 / (1 + np.exp(-5)) - 1)
+                found[inside[0]] = max(found.get(inside[0], -np.inf), worth)
+                continue
+            before = [(first, last) for first, last in limits if last < t]
+            past = (t - before[-1][1]) / (before[-1][1] - before[-1][0]) if before else 3
+            total += weights.false_alarm * (-1 if past >= 3 else 2 / (1 + np.exp(5 * past)) - 1)
+        total += sum(found.values())
+        total -= weights.miss * (len(limits) - len(found))
+    none, perfect = -weights.miss * n_windows, weights.detection * n_windows
+    return 100 * (total - none) / (perfect - none)
+
+
+@pytest.mark.parametrize("profile", nab.PROFILES)
+def test_the_best_threshold_of_all(profile):
+    rng = np.random.default_rng(0)
+    scores = [np.round(rng.random(n), 2) for n in (200, 300, 120)]
+    windows = [[(60, 80), (150, 170)], [(100, 130)], []]
+    scores[0][65] = scores[1][101] = 2.0
+    best = nab.corpus_score(scores, windows, profile)
+    candidates = np.unique(np.concatenate(scores))
+    values = [by_hand(scores, windows, profile, threshold) for threshold in candidates]
+    assert best.score == pytest.approx(max(*values, 0))
+    assert by_hand(scores, windows, profile, best.threshold) == pytest.approx(best.score)
+
+
+def test_the_ends_of_the_scale():
+    windows = [[(60, 80), (150, 170)], [(100, 130)]]
+    perfect = [np.zeros(200), np.zeros(300)]
+    for score, limits in zip(perfect, windows, strict=True):
+        score[[first for first, _ in limits]] = 1
+    assert nab.corpus_score(perfect, windows) == (pytest.approx(100), 1.0)
+    assert nab.corpus_score([np.zeros(200), np.zeros(300)], windows).score == 0  # all or nothing: nothing is better
+    assert nab.probation(1000) == 150
+    assert nab.probation(10**6) == 750

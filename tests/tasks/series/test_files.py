@@ -1,0 +1,79 @@
+"""Estimators in files: what comes back predicts the same bits, and damaged files are refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+import elman
+from elman import storage
+from elman.tasks import series
+from elman.tasks.series import RecurrentClassifier, RecurrentDetector, RecurrentForecaster, RecurrentRegressor
+
+RNG = np.random.default_rng(0)
+X = [RNG.standard_normal((T, 2)) for T in (50, 60, 70)]
+
+
+def fitted():
+    small = {"hidden_size": 4, "max_epochs": 2, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        yield RecurrentClassifier(**small, bidirectional=True, class_weight={"a": 2, "b": 1}).fit(X, ["a", "b", "a"])
+        yield RecurrentClassifier(**small, missing="mask").fit(X, [3, 4, 4])
+        yield RecurrentRegressor(**small, scaling=None).fit(X, [[1.0, 2.0], [2.0, 4.0], [4.0, 5.0]])
+        yield RecurrentForecaster(**small, horizon=3, calibration_fraction=0.3, lags=(2,)).fit(X)
+        yield RecurrentForecaster(**small, horizon=3, strategy="encoder-decoder", output="gaussian").fit(
+            X, covariates=[np.ones((len(row), 1)) for row in X]
+        )
+        yield RecurrentDetector(**small).fit(X)
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_what_comes_back_predicts_the_same_bits(k, tmp_path):
+    model = list(fitted())[k]
+    path = tmp_path / "model.elman"
+    series.save(model, path, about={"made for": "a test"})
+    again, about = series.files.load_all(path)
+    assert about["made for"] == "a test"
+    assert type(again) is type(model)
+    if k == 4:
+        known = [np.ones((len(row) + 3, 1)) for row in X]
+        assert np.array_equal(again.predict(X, covariates=known), model.predict(X, covariates=known))
+    elif k == 5:
+        assert all(np.array_equal(a, b) for a, b in zip(again.score_steps(X), model.score_steps(X), strict=True))
+        assert np.array_equal(again.predict(X), model.predict(X))
+    else:
+        assert np.array_equal(again.predict(X), model.predict(X))
+    if k == 3:
+        assert np.array_equal(again.predict_interval(X, 0.5), model.predict_interval(X, 0.5))
+        assert again.report_ == model.report_
+    if k != 4:
+        assert np.array_equal(elman.load(path).params.flat, getattr(model, "forecaster_", model)._params.flat)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*no better than a naive")
+            again.partial_fit(X, *([["a", "b", "a"], [3, 4, 4], [[1.0, 2.0]] * 3][k : k + 1]))
+
+
+def test_damaged_files_are_refused(tmp_path):
+    path = tmp_path / "model.elman"
+    series.save(list(fitted())[3], path)
+    tensors, about = storage.read(path)
+    del about["format"]
+    for name, damage in (
+        ("estimator", {"estimator": "os.system"}),
+        ("options", {"options": {"horizon": "many"}}),
+        ("options", {"options": {"shell": True}}),
+        ("fitted", {"fitted": {}}),
+        ("layer", {"layer": {"kind": "Linear", "input_size": 2, "output_size": 2, "bias": True, "activation": None}}),
+    ):
+        storage.write(path, tensors, {**about, **damage})
+        with pytest.raises(ValueError, match=r"damaged|none of a series"):
+            series.load(path)
+        assert name in about
+    elman.GRU(2, 3).init().save(path)
+    with pytest.raises(ValueError, match="holds a model, but none of a series"):
+        series.load(path)

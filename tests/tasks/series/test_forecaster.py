@@ -1,0 +1,337 @@
+"""Forecasts: they learn, beat the naive ones, look at no future, and go on live with the same numbers."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.model_selection import GridSearchCV
+
+from elman.tasks.series import RecurrentForecaster, metrics, networks
+from elman.tasks.series.outputs import Output
+from elman.tasks.series.view import View, padded
+from elman.tasks.series.windows import ForecastObjective, Window
+
+STRATEGIES = ("direct", "recursive", "encoder-decoder")
+
+
+def seasons(n=3, T=120, m=12, seed=0, noise=0.1):
+    """Series (T, 1) with a season of m steps, levels and amplitudes of their own, and noise."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(T)
+    wave = np.sin(2 * np.pi * t / m) + 0.5 * np.cos(4 * np.pi * t / m)
+    return [
+        (rng.uniform(20, 100) + rng.uniform(3, 9) * (wave + noise * rng.standard_normal(T)))[:, None] for _ in range(n)
+    ]
+
+
+def quick(**options):
+    given = {"horizon": 6, "season": 12, "hidden_size": 12, "max_epochs": 12, "learning_rate": 0.01, "batch_size": 4}
+    return RecurrentForecaster(**{**given, "random_state": 0, **options})
+
+
+def fit(model, x, **given):
+    """Fit where it does not matter how good the model is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        return model.fit(x, **given)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_it_beats_the_naive_forecasts_on_values_it_never_saw(strategy):
+    series = seasons(noise=0.2)
+    train, test = [row[:-12] for row in series], [row[-12:] for row in series]
+    model = quick(strategy=strategy, horizon=12, max_epochs=60).fit(train)
+    forecasts = model.predict(train)
+    assert forecasts.shape == (3, 12, 1)
+    ours = np.mean([metrics.mase(a, f, h, 12) for a, f, h in zip(test, forecasts, train, strict=True)])
+    theirs = np.mean(
+        [metrics.mase(a, metrics.seasonal_naive(h, 12, 12), h, 12) for a, h in zip(test, train, strict=True)]
+    )
+    assert ours < theirs
+    assert model.report_.held_out
+    assert model.report_.model.mase < min(model.report_.naive.mase, model.report_.seasonal_naive.mase)
+
+
+def test_a_model_no_better_than_naive_warns_and_says_the_numbers():
+    rng = np.random.default_rng(0)
+    walk = [np.cumsum(rng.standard_normal((80, 1)), axis=0)]
+    with pytest.warns(UserWarning, match=r"no better than a naive forecast on held-out values \(MASE \d"):
+        RecurrentForecaster(max_epochs=1, learning_rate=1e-6, random_state=0).fit(walk)
+
+
+def test_the_report_is_that_of_the_forecasts():
+    """Of the last values, each forecast from what was before it, by hand."""
+    series = seasons()
+    model = fit(quick(), series)
+    report = model.backtest(series, n_origins=2, warn=False)
+    errors = []
+    for row, origin in itertools.product(series, (108, 114)):
+        forecast = model.predict([row[:origin]])[0]
+        # The units are those at the first origin, as in the report.
+        out = model._rolling([row], None, [np.array([108, 114])])
+        forecast = [model._point(o)[0] for _, o, _ in out][(origin - 108) // 6]
+        actual = row[origin : origin + 6]
+        errors.append((metrics.smape(actual, forecast), metrics.mase(actual, forecast, row[:108], 12)))
+    assert report.model == pytest.approx(np.mean(errors, axis=0))
+    assert report.n_forecasts == 6
+    assert "seasonal naive" in str(report)
+    assert model.score(series) == -model.backtest(series, n_origins=1, warn=False).model.mase
+
+
+@pytest.mark.parametrize("scaling", ["series", "level", "global", None])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_future_reaches_the_fit(strategy, scaling):
+    """What comes after the training part changes neither scales nor weights, if it is only held out."""
+    series = seasons(T=100)
+    options = {"strategy": strategy, "scaling": scaling, "baseline": "seasonal", "max_epochs": 2}
+    one = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), series)
+    ends = one._cuts([100, 100, 100])
+    assert (ends.train == 80).all()
+    assert (ends.held == 90).all()
+    wild = [np.concatenate([row[:80], 1000 * row[80:]]) for row in series]
+    other = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), wild)
+    if scaling == "global":  # scales are learnt on the training part alone
+        assert np.array_equal(one._whole.scale, other._whole.scale)
+    assert [epoch.loss for epoch in one.history_] == [epoch.loss for epoch in other.history_]
+    assert np.array_equal(one._params.flat, other._params.flat)
+    assert one.report_ != other.report_
+
+
+@pytest.mark.parametrize("scaling", ["series", "level"])
+def test_a_forecast_depends_on_its_own_history_only(scaling):
+    series = seasons()
+    model = fit(quick(scaling=scaling, max_epochs=1), series)
+    together = model.predict(series)
+    assert np.array_equal(together[1], model.predict(series[1:2])[0]) or np.allclose(
+        together[1], model.predict(series[1:2])[0], rtol=1e-5
+    )
+    changed = [series[0] * 5, series[1], series[2][:60]]
+    assert np.allclose(model.predict(changed)[1], together[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "options", [{}, {"baseline": "naive", "scaling": "level"}, {"baseline": "seasonal", "lags": (3,)}]
+)
+def test_live_numbers_are_the_offline_numbers(strategy, options):
+    """Value by value, in chunks, or all at once: the same state, the same forecast."""
+    series = seasons(n=2, T=60)
+    model = fit(quick(strategy=strategy, max_epochs=1, missing="mask", **options), series)
+    hole = [series[0].copy(), series[1][:50].copy()]
+    hole[0][20:23] = np.nan
+    model.start(["a", "b"], [hole[0][:15], hole[1][:15]])
+    units = model._store.get(model._store.numbers(["a", "b"])).units
+    for t in range(15, 60):
+        if t < 50:
+            model.update_many(["b", "a"], [hole[1][t], hole[0][t]])
+        else:
+            model.update("a", hole[0][t])
+    values, lengths = padded(hole, np.nan)
+    reader = model._reader
+    whole = reader.read(reader.start(units), values, lengths)
+    expected = model._point(reader.outlook(whole, rng=model._draws()))
+    assert np.allclose(model.forecast("a"), expected[0], rtol=1e-5)
+    assert np.allclose(model.forecast("b"), expected[1], rtol=1e-5)
+    with pytest.raises(KeyError, match="no live series 'c'"):
+        model.forecast("c")
+    model.update("c", [3.0])  # begins with the units of all
+    assert model.forecast("c").shape == (6, 1)
+
+
+def test_a_view_in_chunks_is_the_whole_view():
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((4, 30, 2)).cumsum(axis=1)
+    values[0, 5:9] = np.nan
+    values[2, :3, 1] = np.nan
+    for scaling, lags in itertools.product(("series", "level", None), ((), (1, 5))):
+        view = View(scaling, 7, "seasonal", 4, lags, True)
+        units = view.units(list(values[:, :10]), view.whole(list(values[:, :10])))
+        whole = view.look(view.start(units), values, units)
+        memory, inputs = view.start(units), []
+        for cut in (slice(0, 1), slice(1, 1), slice(1, 8), slice(8, 30)):
+            part = view.look(memory, values[:, cut], units)
+            memory = part.memory
+            inputs.append(part.inputs)
+        assert np.array_equal(np.concatenate(inputs, axis=1), whole.inputs)
+        assert all(np.array_equal(a, b) for a, b in zip(memory, whole.memory, strict=True))
+        later = values.copy()
+        later[:, 20:] += 100
+        assert np.array_equal(view.look(view.start(units), later, units).inputs[:, :20], whole.inputs[:, :20])
+
+
+def test_missing_values_are_masked_and_do_not_count_as_targets():
+    series = seasons(n=6, T=150, noise=0.3)
+    rng = np.random.default_rng(2)
+    holes = [np.where(rng.random(row.shape) < 0.15, np.nan, row) for row in series]
+    with pytest.raises(ValueError, match="pass missing='mask'"):
+        quick().fit(holes)
+    model = quick(missing="mask", max_epochs=60).fit([row[:-6] for row in holes])
+    forecasts = model.predict([row[:-6] for row in holes])
+    assert np.isfinite(forecasts).all()
+    errors = [metrics.mase(row[-6:], f, row[:-6], 12) for row, f in zip(series, forecasts, strict=True)]
+    assert np.mean(errors) < 1
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_covariates_that_are_known_ahead_are_used(strategy):
+    """The next value is a coin that is known ahead of time: only the covariate tells it."""
+    rng = np.random.default_rng(3)
+    coin = rng.choice([-1.0, 1.0], size=(4, 110, 1))
+    series = list(coin[:, :100] * 3 + 10)
+    epochs = 40 if strategy == "encoder-decoder" else 80
+    model = quick(strategy=strategy, horizon=3, season=1, max_epochs=epochs, context_steps=32)
+    model.fit(series, covariates=coin)
+    forecast = model.predict(series, covariates=coin[:, :103])
+    assert np.abs(forecast - (coin[:, 100:103] * 3 + 10)).max() < 1
+    with pytest.raises(ValueError, match="covariates of series 0 must reach 3 steps past its 100 values, got 100"):
+        model.predict(series, covariates=coin[:, :100])
+    with pytest.raises(ValueError, match="covariates must be given as in the fit, which had some"):
+        model.predict(series)
+    model.start(["x"], series[:1], covariates=coin[:1, :103])
+    assert np.allclose(model.forecast("x", covariates=coin[0, 100:103]), forecast[0], rtol=1e-5)
+    model.update("x", coin[0, 100] * 3 + 10, covariates=coin[0, 100:104])
+    ahead = model.forecast("x", covariates=coin[0, 101:104])
+    assert np.abs(ahead - (coin[0, 101:104] * 3 + 10)).max() < 1
+
+
+@pytest.mark.parametrize("output", ["point", "quantile", "gaussian"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_the_gradient_is_the_gradient(output, pair):
+    """Of the loss of windows, with missing targets, along a random direction, in float64."""
+    rng = np.random.default_rng(4)
+    out = Output(output, "mse", (0.1, 0.5, 0.8))
+    S, D, I = 3, 2, 4
+    sizes = networks.Sizes("gru", 5, 2, 0.0)
+    if pair:
+        network = networks.encoder_decoder("test", I, 3, D * out.size, sizes)
+    else:
+        network = networks.tower("test", I, S * D * out.size, sizes)
+    params = networks.draw(network, rng, np.float64)
+    params.flat[:] += 0.1 * rng.standard_normal(params.flat.size)
+    targets = rng.standard_normal((6, S, D) if pair else (6, 7, S, D))
+    targets[rng.random(targets.shape) < 0.2] = np.nan
+    lengths = np.array([7, 3, 5, 7, 1, 6])
+    if not pair:
+        targets[np.arange(7) >= lengths[:, None]] = np.nan
+    batch = Window(rng.standard_normal((6, 7, I)), lengths, rng.standard_normal((6, S, 3)) if pair else None, targets)
+    objective = ForecastObjective(network, out, S, D)
+    grads = params.zeros_like()
+    objective.loss(params, batch, grads, None)
+    direction, start, step = rng.standard_normal(params.flat.size), params.flat.copy(), 1e-6
+    params.flat[:] = start + step * direction
+    up = objective.loss(params, batch, None, None)
+    params.flat[:] = start - step * direction
+    down = objective.loss(params, batch, None, None)
+    assert (up - down) / (2 * step) == pytest.approx(grads.flat @ direction, rel=1e-5)
+
+
+def test_quantiles_do_not_cross_and_lie_where_the_values_do():
+    rng = np.random.default_rng(5)
+    series = [rng.standard_normal((400, 1)) for _ in range(3)]
+    for output in ("quantile", "gaussian"):
+        model = fit(quick(output=output, horizon=1, season=1, max_epochs=30), series)
+        quantiles = model.predict_quantiles(series, [0.1, 0.3, 0.5, 0.9])[:, 0, 0]
+        assert (np.diff(quantiles, axis=1) > 0).all()
+        assert np.abs(quantiles.mean(axis=0) - [-1.2816, -0.5244, 0, 1.2816]).max() < 0.4
+    with pytest.raises(ValueError, match=r"quantiles were learnt from 0.05 to 0.95, got 0.01"):
+        fit(quick(output="quantile", max_epochs=1), series).predict_quantiles(series, [0.01])
+    with pytest.raises(ValueError, match="a point forecast has no quantiles"):
+        fit(quick(max_epochs=1), series).predict_interval(series)
+
+
+@pytest.mark.parametrize("output", ["point", "quantile", "gaussian"])
+def test_a_calibrated_interval_covers_what_it_promises(output):
+    """80 % of values that neither the training nor the calibration saw lie inside of the 80 % intervals."""
+    rng = np.random.default_rng(6)
+    noise = rng.standard_t(4, size=(500, 70, 1))  # heavier tails than a normal distribution's
+    phase = rng.uniform(0, 6.3, (500, 1, 1))  # so that all origins are alike
+    series = list(10 + np.sin(np.arange(70)[:, None] / 2 + phase) + 0.4 * noise)
+    model = fit(quick(output=output, horizon=4, season=1, max_epochs=3, batch_size=32), series[:100])
+    model.calibrate(series[100:250], n_origins=5, start=0.85)
+    inside = []
+    for coverage in (0.5, 0.8, 0.95):
+        lower, upper = model.predict_interval([row[:-4] for row in series[250:]], coverage)
+        inside.append(metrics.coverage(np.stack([row[-4:] for row in series[250:]]), lower, upper))
+    assert inside == pytest.approx([0.5, 0.8, 0.95], abs=0.05)
+
+
+def test_too_few_forecasts_to_calibrate_on_are_refused():
+    series = seasons(n=1)
+    model = fit(quick(max_epochs=1), series).calibrate(series, n_origins=3)
+    assert len(model._calibration.targets) == 3
+    with pytest.raises(ValueError, match="an interval of 80% needs at least 4 forecasts to be calibrated on, got 3"):
+        model.predict_interval(series)
+
+
+def test_recursive_futures_spread_with_the_horizon():
+    rng = np.random.default_rng(7)
+    walks = [rng.standard_normal((200, 1)).cumsum(axis=0) for _ in range(5)]
+    options = {"strategy": "recursive", "output": "gaussian", "season": 1, "baseline": "naive"}
+    model = fit(quick(**options, scaling="global", max_epochs=30, horizon=9), walks)
+    lower, upper = model.predict_interval(walks, 0.8)
+    width = (upper - lower)[..., 0].mean(axis=0)
+    assert width[8] / width[0] == pytest.approx(3, rel=0.25)  # of a random walk: as the root of the time
+    with pytest.raises(ValueError, match="quantiles of one step cannot be fed back"):
+        fit(quick(strategy="recursive", output="quantile"), walks)
+
+
+def test_logarithms_are_taken_and_given_back():
+    growth = [np.exp(np.arange(60) / 20)[:, None] * (1 + 0.1 * np.sin(np.arange(60))[:, None])]
+    model = fit(quick(log=True, max_epochs=2, calibration_fraction=0.2, horizon=2), growth)
+    assert (model.predict(growth) > 0).all()
+    with pytest.raises(ValueError, match="log=True needs values above 0"):
+        model.predict([growth[0] - 10])
+
+
+def test_forms_of_input_give_the_same_forecast():
+    series = seasons(n=3, T=40)
+    model = fit(quick(max_epochs=1), series)
+    cube, flat = np.stack(series), np.stack(series)[:, :, 0]
+    assert np.array_equal(model.predict(series), model.predict(cube))
+    assert np.array_equal(model.predict(flat), model.predict(cube)[:, :, 0])
+    assert np.array_equal(model.predict(list(flat)), model.predict(flat))
+    assert fit(quick(max_epochs=1), np.concatenate([cube, cube], axis=2)).predict(
+        np.concatenate([cube, cube], axis=2)
+    ).shape == (3, 6, 2)
+
+
+def test_a_search_over_forecasters():
+    search = GridSearchCV(quick(max_epochs=2), {"hidden_size": [4, 8]}, cv=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        search.fit(seasons(n=4, T=60))
+    assert search.best_score_ < 0  # minus MASE
+
+
+def test_partial_fit_goes_on_from_the_weights_and_the_scale():
+    series = seasons()
+    model = quick().partial_fit(series)
+    scale = model._whole
+    before = model._params.flat.copy()
+    model.partial_fit([row * 2 for row in series])
+    assert model._whole is scale
+    assert not np.array_equal(before, model._params.flat)
+    assert len(model.history_) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strategy": "oracle"}, "strategy must be one of 'direct', 'recursive', 'encoder-decoder'"),
+        ({"baseline": "mean"}, "baseline must be one of None, 'naive', 'seasonal'"),
+        ({"output": "quantile", "quantiles": (0.5, 0.1)}, "quantiles must rise"),
+        ({"early_stopping": True, "validation_fraction": 0.0}, "early_stopping looks at a held-out part"),
+        ({"horizon": 0}, "horizon must be at least 1"),
+        ({"lags": (0,)}, "lags must be at least 1"),
+        ({"horizon": 40}, "a horizon of 40 needs series of at least 41 steps, the longest has 30"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(options, words):
+    with pytest.raises(ValueError, match=words):
+        quick(**options).fit(seasons(T=30))

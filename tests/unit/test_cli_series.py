@@ -1,0 +1,199 @@
+"""elman series: fit, forecast, classify and score, from CSV files to CSV files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from typer.testing import CliRunner
+
+from elman import datasets
+from elman.cli import app
+from elman.tasks import series
+
+RUNNER = CliRunner()
+
+
+def run(*words: object, code: int = 0):
+    result = RUNNER.invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result
+
+
+def read(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def airline(tmp_path, n=132, future=0):
+    rows = [f"{1949 + k // 12}-{k % 12 + 1:02d},{value:g}" for k, value in enumerate(datasets.airline()[:n])]
+    rows += [f"{1949 + k // 12}-{k % 12 + 1:02d}," for k in range(n, n + future)]
+    path = tmp_path / f"airline{n}{future}.csv"
+    path.write_text("month,passengers\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+QUICK = ("--hidden", 8, "--epochs", 30)
+
+
+def test_fit_and_forecast(tmp_path):
+    data, model = airline(tmp_path), tmp_path / "m.elman"
+    fitted = run(
+        "series", "fit", data, "--time", "month", "--target", "passengers", "--horizon", 12, "--season", 12, "--log",
+        "--baseline", "seasonal", "--scaling", "level", "--calibration", 0.15, "--out", model, *QUICK,
+    )  # fmt: skip
+    assert "seasonal naive" in fitted.output
+    assert "MASE" in fitted.output
+    out, picture = tmp_path / "f.csv", tmp_path / "f.png"
+    run("series", "forecast", model, data, "--out", out, "--plot", picture)
+    rows = read(out)
+    assert [row["time"] for row in rows] == [f"1960-{month:02d}" for month in range(1, 13)]
+    assert list(rows[0]) == ["id", "time", "passengers", "passengers_lower", "passengers_upper"]
+    forecast = np.array([float(row["passengers"]) for row in rows])
+    assert series.metrics.smape(datasets.airline()[132:], forecast) < 10
+    assert all(float(r["passengers_lower"]) < float(r["passengers"]) < float(r["passengers_upper"]) for r in rows)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    again = series.load(model).predict([datasets.airline()[:132, None]])[0, :, 0]
+    assert np.allclose(again, forecast, rtol=1e-6)
+    run("series", "forecast", model, airline(tmp_path, 132, future=12), "--out", tmp_path / "g.csv")
+    assert read(tmp_path / "g.csv") == rows  # rows without a target are the future
+    assert "RecurrentForecaster; written by elman" in run("info", model).output
+
+
+def test_covariates_reach_into_the_future(tmp_path):
+    rng = np.random.default_rng(0)
+    coin = rng.choice([-1, 1], 103)
+    lines = [f"{t},{coin[t]},{5 + 2 * coin[t] if t < 100 else ''}" for t in range(103)]
+    data = tmp_path / "coin.csv"
+    data.write_text("t,coin,y\n" + "\n".join(lines), encoding="utf-8")
+    model = tmp_path / "m.elman"
+    run(
+        "series", "fit", data, "--time", "t", "--target", "y", "--covariates", "coin", "--horizon", 3,
+        "--output", "point", "--hidden", 8, "--epochs", 200, "--rate", 0.02, "--out", model,
+    )  # fmt: skip
+    result = run("series", "forecast", model, data, "--out", tmp_path / "f.csv")
+    assert "no intervals" in result.output
+    rows = read(tmp_path / "f.csv")
+    assert [row["time"] for row in rows] == ["100", "101", "102"]
+    assert np.abs(np.array([float(row["y"]) for row in rows]) - (5 + 2 * coin[100:])).max() < 1
+
+
+def groups(tmp_path, n=20, seed=0):
+    rng = np.random.default_rng(seed)
+    lines = []
+    for k in range(n):
+        slope = 1 if k % 2 else -1
+        for t in range(rng.integers(5, 9)):
+            lines.append(f"s{k},{t},{slope * t + 0.2 * rng.standard_normal():.3f},{'up' if slope > 0 else 'down'}")
+    path = tmp_path / f"groups{seed}.csv"
+    path.write_text("who,t,y,kind\n" + "\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_fit_and_classify(tmp_path):
+    model = tmp_path / "m.elman"
+    run("series", "fit", groups(tmp_path), "--id", "who", "--time", "t", "--label", "kind", "--out", model, *QUICK)
+    result = run("series", "classify", model, groups(tmp_path, seed=1), "--out", tmp_path / "c.csv")
+    assert "accuracy  1.0000" in result.output
+    rows = read(tmp_path / "c.csv")
+    assert rows[1]["class"] == "up"
+    assert float(rows[1]["p_up"]) + float(rows[1]["p_down"]) == pytest.approx(1, abs=2e-4)
+
+
+def test_fit_and_score(tmp_path):
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(400) / 5) + 0.05 * rng.standard_normal(400)
+    wave[300] += 2
+    data, model = tmp_path / "w.csv", tmp_path / "m.elman"
+    data.write_text("y\n" + "\n".join(f"{value:.4f}" for value in wave), encoding="utf-8")
+    run("series", "fit", data, "--target", "y", "--anomalies", "--out", model, "--hidden", 8, "--epochs", 200)
+    result = run("series", "score", model, data, "--out", tmp_path / "s.csv", "--threshold", 6)
+    rows = read(tmp_path / "s.csv")
+    assert int(np.argmax([float(row["score"]) for row in rows])) in (300, 301)
+    assert rows[300]["anomaly"] == "1"
+    assert "anomalies among 400 values" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--target", "passengers"), "say what to fit"),
+        (("--horizon", 3, "--anomalies"), "say what to fit"),
+        (("--horizon", 3, "--target", "sales"), "there is no column 'sales'; there are month, passengers"),
+        (("--horizon", 3), "column 'month', row 2: '1949-01' is not a number"),
+        (
+            ("--label", "passengers", "--time", "month", "--target", "passengers"),
+            "name the column that tells series apart",
+        ),
+        (("--horizon", 500, "--time", "month"), "a horizon of 500 needs series of at least 501 steps"),
+        (("--horizon", 3, "--time", "month", "--lags", "a"), "--lags must be whole numbers"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(words, said, tmp_path):
+    result = run("series", "fit", airline(tmp_path), "--out", tmp_path / "m.elman", *words, code=1)
+    assert said in result.output
+    assert not (tmp_path / "m.elman").exists()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    data = airline(tmp_path)
+    before = data.read_bytes()
+    common = ("series", "fit", data, "--time", "month", "--horizon", 3, *QUICK)
+    assert "is the file to read" in run(*common, "--out", data, code=1).output
+    model = tmp_path / "m.elman"
+    model.write_text("mine", encoding="utf-8")
+    assert "exists" in run(*common, "--out", model, code=1).output
+    assert "is not an .elman file" in run(*common, "--out", model, "--overwrite", code=1).output
+    assert data.read_bytes() == before
+    assert model.read_text(encoding="utf-8") == "mine"
+    assert "no better than a naive forecast" in run(*common, "--out", tmp_path / "good.elman").output.replace("\n", " ")
+    run("series", "forecast", tmp_path / "good.elman", data, "--out", data, code=1)
+    assert "not a RecurrentClassifier" in run(
+        "series", "classify", tmp_path / "good.elman", data, "--out", tmp_path / "c.csv", code=1
+    ).output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n3\n", "row 3 has 1 cells, the header 2"),
+        ("a,a\n1,2\n", "two columns have one name"),
+        ("a\n", "needs a header and at least one row"),
+        ("a\n1\ntwo\n3\n", "'two' is not a number"),
+    ],
+)
+def test_damaged_tables(text, said, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    assert said in run("series", "fit", path, "--horizon", 1, "--out", tmp_path / "m.elman", code=1).output
+
+
+def test_ctrl_c_keeps_what_is_learnt(tmp_path):
+    data, model = airline(tmp_path), tmp_path / "m.elman"
+    command = [
+        sys.executable, "-m", "elman", "series", "fit", str(data), "--time", "month", "--horizon", "12", "--epochs",
+        "100000", "--out", str(model),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
+    )
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "epoch" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, "".join(said) + rest
+    assert "Stopped" in rest
+    assert series.load(model).predict([datasets.airline()[:, None]]).shape == (1, 12, 1)
