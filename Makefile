@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
+BENCH := .venv-bench/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow sanitize lint format parity accuracy pictures clean
+.PHONY: help demo test test-slow sanitize lint format parity accuracy bench bench-quick pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -22,6 +23,16 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv-parity
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The opponents of the benchmarks, each at a fixed version; and the library itself, built anew when its sources change.
+.venv-bench/opponents: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check '.[bench]'
+	@touch $@
+
+.venv-bench/installed: .venv-bench/opponents $(shell find src native -type f -not -name '*.pyc' 2>/dev/null)
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	@touch $@
 
 demo: .venv/installed  ## Do the main job on real input, in about four minutes
@@ -56,8 +67,15 @@ sanitize: .venv/installed  ## Run every native kernel under the address and unde
 	$(BIN)/cmake --build build/sanitize
 	build/sanitize/sanitize
 
+bench: .venv-bench/installed  ## Measure the speed beside four other libraries (about half an hour on an idle machine)
+	$(BENCH)/python -m benchmarks.speed.run $(BENCH_OPTIONS)
+	$(BENCH)/python scripts/readme_tables.py
+
+bench-quick: .venv-bench/installed  ## Measure ten cells of it, in about a minute
+	$(BENCH)/python -m benchmarks.speed.run --quick $(BENCH_OPTIONS)
+
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .venv-parity demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-parity .venv-bench demo build dist .pytest_cache .mypy_cache .ruff_cache

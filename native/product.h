@@ -14,6 +14,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "calls.h"
 #include "vec.h"
 
@@ -21,15 +25,21 @@ namespace elman::ELMAN_ISA {
 
 using index = std::int64_t;
 
-// Memory aligned to a cache line, of which vectors of any width are parts.
+// Memory aligned to a cache line, of which vectors of any width are parts. Large pieces ask for large pages, which come
+// with fewer page faults.
 template <class T>
 class Buffer {
    public:
     explicit Buffer(index count) {
         if (count == 0) return;
-        const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + 127) / 64 * 64;
-        p_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        constexpr std::size_t kLarge = std::size_t{1} << 21;
+        const std::size_t wanted = static_cast<std::size_t>(count) * sizeof(T), unit = wanted >= 2 * kLarge ? kLarge : 64;
+        const std::size_t bytes = (wanted + 2 * unit - 1) / unit * unit;
+        p_ = static_cast<T*>(std::aligned_alloc(unit, bytes));
         if (!p_) throw std::bad_alloc();
+#if defined(__linux__)
+        if (unit == kLarge) madvise(p_, bytes, MADV_HUGEPAGE);  // only a wish
+#endif
     }
     ~Buffer() { std::free(p_); }
     Buffer(const Buffer&) = delete;
@@ -263,20 +273,26 @@ inline void pack_columns(S* to, const T* from, const Columns& columns, index K, 
 // ------------------------------------------------------------------------------------------- sums over rows of products
 
 constexpr int kOuterWidth = kRows == 2 ? 2 : 4;  // vectors of a tile
-constexpr index kBlock = 128;                     // rows of which both sides are packed at once
+constexpr index kBlock = 64;                      // rows whose right side is packed at once: a panel of it fits the first cache
 
-template <class T>
-__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* a, const T* b, index K) {
-    constexpr int L = kLanes<T>, W = kOuterWidth, R = kRows;
+// sums[r][w] += sum over k of a[k][r] b[k][w], for R numbers of the row a[k] (the last of them again where there are
+// fewer) and W packed vectors.
+template <int W, class T>
+__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* const* a, index first, int height, const T* b, index K) {
+    constexpr int L = kLanes<T>, R = kRows;
     Vec<T> acc[R][W];
+    std::ptrdiff_t at[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) {
+        at[r] = first + (r < height ? r : height - 1);
 #pragma GCC unroll 4
         for (int w = 0; w < W; ++w) acc[r][w] = sums[r * W + w];
-    for (index k = 0; k < K; ++k, a += R, b += W * L) {
+    }
+    for (index k = 0; k < K; ++k, b += W * L) {
+        const T* row = a[k];
         Vec<T> x[R];
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) x[r] = splat(a[r]);
+        for (int r = 0; r < R; ++r) x[r] = splat(row[at[r]]);
 #pragma GCC unroll 4
         for (int w = 0; w < W; ++w) {
             const Vec<T> y = load(b + w * L);
@@ -290,41 +306,55 @@ __attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* a, const T* b, 
         for (int w = 0; w < W; ++w) sums[r * W + w] = acc[r][w];
 }
 
-// sum[m * N + n] += a[r][m] b[r][n] over the rows r = rows-1 down to 0, for m in a range: the gradient of a weight.
-// The order of the sum is that of backpropagation, so chunks of a sequence, the last one first, give the same bits.
+template <class T>
+inline auto outer_tile_of(int W) {
+    switch (W) {
+        case 1: return outer_tile<1, T>;
+        case 2: return outer_tile<2, T>;
+        case 3: return outer_tile<kOuterWidth < 3 ? 1 : 3, T>;
+        default: return outer_tile<kOuterWidth < 4 ? 1 : 4, T>;
+    }
+}
+
+// sum[m * sum_row + n] += a[r][m] b[r][n] over the rows r = rows-1 down to 0, for m in a range: the gradient of a
+// weight. The order of the sum is that of backpropagation, so chunks of a sequence, the last one first, give the same
+// bits.
 template <class T, class RowA, class RowB>
 inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, index rows, RowA a, RowB b, T* scratch) {
-    constexpr int L = kLanes<T>, W = kOuterWidth, R = kRows;
+    if (m_range.from >= m_range.to) return;
+    constexpr int L = kLanes<T>;
+    const index blocks = divide_up(N, L), panels = divide_up(blocks, kOuterWidth);
     const auto lanes = [N](index column) { return static_cast<int>(N - column < L ? N - column : L); };
-    const index blocks = divide_up(N, L), panels = divide_up(blocks, W), heights = divide_up(m_range.to - m_range.from, R);
-    T* packed_b = scratch;                              // [panel][r][W][L]
-    T* packed_a = scratch + panels * kBlock * W * L;  // [r][R]
+    const auto width = [&](index panel) {
+        const index left = blocks - panel * kOuterWidth;
+        return static_cast<int>(left < kOuterWidth ? left : kOuterWidth);
+    };
+    const T* a_rows[kBlock];
+    Vec<T> sums[kRows * kOuterWidth] = {};
     for (index r1 = rows; r1 > 0; r1 -= kBlock) {
         const index K = r1 < kBlock ? r1 : kBlock;
-        for (index k = 0; k < K; ++k) {
+        for (index k = 0; k < K; ++k) {  // b as [panel][k][W][L]
+            a_rows[k] = a(r1 - 1 - k);
             const T* from = b(r1 - 1 - k);
-            for (index block = 0; block < panels * W; ++block) {
-                T* to = packed_b + ((block / W * K + k) * W + block % W) * L;
-                store<T>(to, block < blocks ? load_first<T>(from + block * L, lanes(block * L)) : Vec<T>{});
+            for (index block = 0; block < blocks; ++block) {
+                const index panel = block / kOuterWidth, w = block % kOuterWidth;
+                store<T>(scratch + (panel * kOuterWidth * K + k * width(panel) + w) * L,
+                         load_first<T>(from + block * L, lanes(block * L)));
             }
         }
-        for (index h = 0; h < heights; ++h) {
-            const index m0 = m_range.from + h * R, height = m_range.to - m0 < R ? m_range.to - m0 : R;
-            for (index k = 0; k < K; ++k) {
-                const T* from = a(r1 - 1 - k) + m0;
-                for (int r = 0; r < R; ++r) packed_a[k * R + r] = r < height ? from[r] : T(0);
-            }
+        for (index m = m_range.from; m < m_range.to; m += kRows) {
+            const int height = static_cast<int>(m_range.to - m < kRows ? m_range.to - m : kRows);
             for (index panel = 0; panel < panels; ++panel) {
-                const index n0 = panel * W * L;
-                T* to = sum + m0 * sum_row + n0;
-                Vec<T> sums[R * W] = {};
-                for (index r = 0; r < height; ++r)
-                    for (int w = 0; w < W && n0 + w * L < N; ++w)
-                        sums[r * W + w] = load_first<T>(to + r * sum_row + w * L, lanes(n0 + w * L));
-                outer_tile<T>(sums, packed_a, packed_b + panel * K * W * L, K);
-                for (index r = 0; r < height; ++r)
-                    for (int w = 0; w < W && n0 + w * L < N; ++w)
-                        store_first<T>(to + r * sum_row + w * L, sums[r * W + w], lanes(n0 + w * L));
+                const index n = panel * kOuterWidth * L;
+                const int W = width(panel);
+                T* to = sum + m * sum_row + n;
+                for (int r = 0; r < height; ++r)
+                    for (int w = 0; w < W; ++w)
+                        sums[r * W + w] = load_first<T>(to + r * sum_row + w * L, lanes(n + w * L));
+                outer_tile_of<T>(W)(sums, a_rows, m, height, scratch + n * K, K);
+                for (int r = 0; r < height; ++r)
+                    for (int w = 0; w < W; ++w)
+                        store_first<T>(to + r * sum_row + w * L, sums[r * W + w], lanes(n + w * L));
             }
         }
     }
@@ -332,7 +362,7 @@ inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, in
 
 template <class T>
 inline index add_outer_scratch(index N) {
-    return divide_up(divide_up(N, kLanes<T>), kOuterWidth) * kOuterWidth * kLanes<T> * kBlock + kBlock * kRows + 64;
+    return divide_up(N, kLanes<T>) * kLanes<T> * kBlock;
 }
 
 }  // namespace elman::ELMAN_ISA

@@ -1,58 +1,120 @@
-"""Write the measured numbers of benchmarks/results into both READMEs, between their markers; --check only compares."""
+"""Write the measured numbers of benchmarks/results into the papers, between their markers; --check only compares.
+
+A table stands between ``<!-- NAME -->`` and ``<!-- end -->``, where NAME is one of TABLES.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from benchmarks.speed import results  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
-WORDS = {
-    "README.md": (
+PAPERS = {"README.md": "en", "README.zh-CN.md": "zh", "benchmarks/README.md": "en"}
+ACCURACY = {
+    "en": (
         "nats a character, tinyshakespeare, last 10 % held out",
         "after {step} steps",
         "Elman {elman}",
         "PyTorch {torch}",
     ),
-    "README.zh-CN.md": (
+    "zh": (
         "每个字符的奈特数，tinyshakespeare，最后 10 % 留作检验",
         "{step} 步之后",
         "Elman {elman}",
         "PyTorch {torch}",
     ),
 }
+SPEED: dict[str, dict[str, Any]] = {
+    "en": {
+        "none": "`make bench` has not been run yet.",
+        "machine": "On {cpu}, {cores} cores, {instructions}, {date}, against {opponents}:",
+        "head": "times as fast as the best of them: geometric mean over sizes (least – most)",
+        "works": {"step": "one step of a stream", "inference": "whole sequences", "training": "forward and backward"},
+        "threads": lambda n: f", {n} thread{'s' * (n != 1)}",
+        "footprint": ("", "import, over that of NumPy", "installed", "with what it needs"),
+        "character": ("training a character model (LSTM 256), tokens a second", "Elman", "PyTorch", "ratio"),
+    },
+    "zh": {
+        "none": "还没有运行过 `make bench`。",
+        "machine": "处理器 {cpu}，{cores} 个核，{instructions}，{date}；比较对象是 {opponents}：",
+        "head": "速度是其中最快者的多少倍：各种规模的几何平均（最小 – 最大）",
+        "works": {"step": "流式的一步", "inference": "整段序列", "training": "前向加反向"},
+        "threads": lambda n: f"，{n} 线程",
+        "footprint": ("", "导入时间，NumPy 之外", "安装大小", "连同依赖"),
+        "character": ("训练字符模型（LSTM 256），每秒字符数", "Elman", "PyTorch", "倍数"),
+    },
+}
 
 
-def accuracy_table(name: str) -> str:
+def accuracy_table(language: str) -> str:
     """Return the table of the character model: ours beside PyTorch's, from the two committed results."""
-    title, row, *heads = WORDS[name]
+    title, row, *heads = ACCURACY[language]
     ours, theirs = (
         json.loads((RESULTS / f"accuracy-tinyshakespeare-{side}.json").read_text(encoding="utf-8"))
         for side in ("elman", "torch")
     )
     versions = ours["versions"] | theirs["versions"]
-    lines = [f"| {title} | {' | '.join(head.format(**versions) for head in heads)} |", "| --- | --- | --- |"]
+    lines = [(title, *(head.format(**versions) for head in heads))]
     for step, nats in ours["validation_nats"].items():
-        lines.append(f"| {row.format(step=step)} | {nats:.3f} | {theirs['validation_nats'][step]:.3f} |")
-    return "\n".join(lines)
+        lines.append((row.format(step=step), f"{nats:.3f}", f"{theirs['validation_nats'][step]:.3f}"))
+    return results.markdown(lines)
+
+
+def speed_table(language: str, result: dict[str, Any] | None = None) -> str:
+    """Return the summary of the newest speed result: means beside the best opponents, training, imports and sizes."""
+    words, result = SPEED[language], result or results.newest()
+    if result is None:
+        return str(words["none"])
+    about = result["about"]
+    listed = " · ".join(
+        f"{title} {about['versions'][name]}" for name, title in results.TITLES.items() if name in about["versions"]
+    )
+    machine = words["machine"].format(
+        cpu=about["cpu"],
+        cores=about["cores"],
+        instructions=" ".join(about["instruction_set"]),
+        date=result["date"],
+        opponents=listed.removesuffix(f" · {results.TITLES['elman']} {about['versions']['elman']}"),
+    )
+    tables = [results.summary_lines(result, words["head"], words["works"], words["threads"])]
+    title, *heads = words["character"]
+    tables.append([(title, *heads), *results.character_lines(result, words["threads"])])
+    if result["footprint"]:
+        tables.append(results.footprint_lines(result, words["footprint"]))
+    return "\n\n".join([machine, *map(results.markdown, tables)])
+
+
+def cells_table(language: str, result: dict[str, Any] | None = None) -> str:
+    """Return every cell of the newest speed result."""
+    result = result or results.newest()
+    return results.markdown(results.table(results.rows(result))) if result else str(SPEED[language]["none"])
+
+
+TABLES: dict[str, Callable[[str], str]] = {"accuracy": accuracy_table, "speed": speed_table, "cells": cells_table}
 
 
 def updated(name: str) -> str:
-    """Return the README with its tables made anew."""
+    """Return a paper with its tables made anew."""
     text = (ROOT / name).read_text(encoding="utf-8")
     return re.sub(
-        r"(<!-- accuracy -->\n).*?(<!-- end -->)",
-        lambda match: match[1] + accuracy_table(name) + "\n" + match[2],
+        rf"(<!-- ({'|'.join(TABLES)}) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{TABLES[match[2]](PAPERS[name])}\n{match[3]}",
         text,
         flags=re.DOTALL,
     )
 
 
 def main() -> int:
-    """Write, or with --check return 1 where a README does not say what the results say."""
-    stale = [name for name in WORDS if updated(name) != (ROOT / name).read_text(encoding="utf-8")]
+    """Write, or with --check return 1 where a paper does not say what the results say."""
+    stale = [name for name in PAPERS if updated(name) != (ROOT / name).read_text(encoding="utf-8")]
     for name in stale:
         if "--check" in sys.argv:
             print(f"{name} does not say what benchmarks/results say; run python scripts/readme_tables.py")
