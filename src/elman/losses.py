@@ -28,20 +28,25 @@ class _Prepared(NamedTuple):
     lengths: Array | None  # of a list
 
 
-def cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+def cross_entropy(y: Any, targets: Any, *, lengths: Any = None, label_smoothing: float = 0.0) -> Loss:
     """Mean of -log softmax(y)[target] over the valid steps, in nats.
+
+    With label smoothing e the target is a distribution: 1 - e for the target and e shared by all V outputs alike, so
+    that the loss is (1 - e) times the plain one plus e times the mean of -log softmax(y) (Szegedy et al. 2016).
 
     Parameters
     ----------
     y : (B, T, V) logits, or (..., V) with one target each, or a list of (T_i, V)
     targets : (B, T) or (...) ids from 0 to V-1, or a list of (T_i,)
     lengths : (B,) valid steps of each row
+    label_smoothing : e, 0 <= e < 1
 
     Returns
     -------
     Loss(value, d_y)
         0 with a zero gradient, and a warning, where no step is valid
     """
+    checks.in_range("cross_entropy", "label_smoothing", label_smoothing, 0, 1, open_high=True)
     p = _prepare("cross_entropy", y, targets, lengths, ids=True)
     V = p.y.shape[-1]
     ids = p.targets if p.valid is None else np.where(p.valid, p.targets, 0)
@@ -50,12 +55,17 @@ def cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
         raise ValueError(f"cross_entropy: targets must be 0 to {V - 1}, one of the {V} outputs, got {wrong}")
     d_y = p.y - p.y.max(axis=-1, keepdims=True, initial=-np.inf)
     at = ids[..., None]
-    losses = -np.take_along_axis(d_y, at, axis=-1)
+    hit = 1 - label_smoothing
+    losses = -hit * np.take_along_axis(d_y, at, axis=-1)
+    if label_smoothing:
+        losses -= label_smoothing * d_y.mean(axis=-1, keepdims=True)
     np.exp(d_y, out=d_y)
     total = d_y.sum(axis=-1, keepdims=True)
     losses += np.log(total)
     d_y /= total
-    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - 1, axis=-1)
+    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - hit, axis=-1)
+    if label_smoothing:
+        d_y -= d_y.dtype.type(label_smoothing / V)
     return _mean("cross_entropy", losses, d_y, p)
 
 
@@ -102,6 +112,20 @@ def mean_absolute_error(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
     p = _prepare("mean_absolute_error", y, targets, lengths)
     difference = p.y - p.targets
     return _mean("mean_absolute_error", np.abs(difference), np.sign(difference), p)
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Cross-entropy with label smoothing, as one loss to train with: ``loss=elman.losses.Smoothed(0.1)``."""
+
+    label_smoothing: float
+
+    def __post_init__(self) -> None:
+        checks.in_range("Smoothed", "label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+
+    def __call__(self, y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+        """Return the loss and its gradient, as `cross_entropy`."""
+        return cross_entropy(y, targets, lengths=lengths, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)

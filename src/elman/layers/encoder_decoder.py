@@ -1,0 +1,257 @@
+"""EncoderDecoder: one network reads a sequence of tokens, another writes one, looking at what was read."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from elman import checks
+from elman.layers import attention
+from elman.layers.attention import Attention, Memory
+from elman.layers.base import Context, Layer
+from elman.layers.boundary import Form, arrange
+from elman.layers.compose import Bidirectional, Sequential
+from elman.layers.dropout import Dropout
+from elman.layers.linear import Linear
+from elman.layers.recurrent import Recurrent
+from elman.params import Array, Params, Shapes
+from elman.trees import tree_leaves, tree_map
+
+
+class Pair(NamedTuple):
+    """What an `EncoderDecoder` takes: two batches of token ids with rows that belong together."""
+
+    source: Any  # (B, T) to read, or (T,), or a list of (T_i,)
+    target: Any  # (B, S) that go into the decoder, in the same form
+    source_lengths: Any = None  # (B,); those of the target are the lengths of the call
+
+
+class _Arranged(NamedTuple):
+    """A pair as kernels take it."""
+
+    source: Array  # (T, B)
+    target: Array  # (S, B)
+    source_lengths: Any  # (B,) or () where all rows are full
+    source_valid: Any  # (T, B, 1) or ()
+
+
+@dataclass(frozen=True, repr=False)
+class EncoderDecoder(Layer):
+    """An encoder, a decoder that starts from its last states, attention over its outputs, and an output layer.
+
+    ::
+
+        m_1 ... m_T = encoder(source)
+        s_0         = tanh(bridge.weight m_last + bridge.bias)         each array of the decoder's state
+        q_1 ... q_S = decoder(target; s_0)
+        y_s         = output(attention(q_s; m_1 ... m_T))
+
+    x is a `Pair` (source, target, source_lengths), the target being what goes into the decoder (teacher forcing); the
+    state is the decoder's, and None starts from the encoder; ``lengths`` are those of the target. Nothing that attention
+    gives enters the recurrence, so the whole target is one call of its kernel: see docs/decisions.
+
+    Parameters
+    ----------
+    encoder : token ids (B, T) -> (B, T, M), with a final output: its last layer (Dropout aside) is recurrent
+    decoder : token ids (B, S) -> (B, S, D), causal
+    output : features (B, S, O) -> logits (B, S, V)
+    attention : "dot", "general" or "additive" as in `Attention`, or "none": the decoder sees the last states only
+    attention_size : O, features of what attention gives
+
+    Source: Cho et al. (2014); Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong et al. (2015).
+    """
+
+    encoder: Layer
+    decoder: Layer
+    output: Layer
+    _: KW_ONLY
+    attention: str = "general"
+    attention_size: int = 256
+
+    def __post_init__(self) -> None:
+        name = "EncoderDecoder"
+        checks.one_of(name, "attention", self.attention, [*attention.KINDS, "none"])
+        checks.positive(name, attention_size=self.attention_size)
+        for part in ("encoder", "decoder", "output"):
+            layer = getattr(self, part)
+            if not isinstance(layer, Layer):
+                raise TypeError(f"{name}: {part} must be a layer, got {type(layer).__name__}")
+            if layer.takes_tokens != (part != "output"):
+                raise ValueError(f"{name}: {part} must take {'features' if part == 'output' else 'token ids'}")
+        self.encoder.final_output(self.encoder.zero_state(0))  # refuses where there is none
+        if not self.decoder.is_causal or not self._state_sizes:
+            raise ValueError(f"{name}: decoder must be causal and have a state, got {self.decoder!r}")
+        if self.attention != "none":
+            self.attend  # noqa: B018  # refuses sizes that do not fit
+        size = self.decoder.out_size if self.attention == "none" else self.attention_size
+        if self.output.in_size not in (None, size):
+            raise ValueError(f"{name}: output takes {self.output.in_size} features, but gets {size}")
+
+    @property
+    def in_size(self) -> int | None:  # noqa: D102
+        return self.decoder.in_size
+
+    @property
+    def out_size(self) -> int | None:  # noqa: D102
+        return self.output.out_size
+
+    @property
+    def takes_tokens(self) -> bool:  # noqa: D102
+        return True
+
+    @property
+    def is_causal(self) -> bool:  # noqa: D102
+        return False
+
+    @property
+    def attend(self) -> Attention:
+        """The attention between the decoder and the output."""
+        D, M = self.decoder.out_size, self.encoder.out_size
+        assert D is not None
+        assert M is not None
+        return Attention(self.attention, D, M, self.attention_size)
+
+    @property
+    def _state_sizes(self) -> list[int]:
+        return [leaf.shape[1] for _, leaf in tree_leaves(self.decoder.zero_state(0))]
+
+    def children(self) -> dict[str, Layer]:  # noqa: D102
+        M = self.encoder.out_size
+        assert M is not None
+        bridge = Linear(M, sum(self._state_sizes), activation="tanh")
+        return {"encoder": self.encoder, "bridge": bridge, "decoder": self.decoder, "output": self.output}
+
+    def shapes(self) -> Shapes:  # noqa: D102
+        return {**super().shapes(), **({} if self.attention == "none" else {"attention": self.attend.shapes()})}
+
+    def fill(self, params: Params, rng: np.random.Generator) -> None:  # noqa: D102
+        super().fill(params, rng)
+        if self.attention != "none":
+            self.attend.fill(params.child("attention"), rng)
+
+    def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
+        """Return a state of zeros of the decoder."""
+        return self.decoder.zero_state(batch_size, dtype)
+
+    def arrange(self, x: Any, lengths: Any, dtype: Any) -> tuple[Any, Form]:  # noqa: D102
+        name = "EncoderDecoder"
+        if not isinstance(x, tuple) or len(x) not in (2, 3):
+            raise TypeError(f"{name}: x must be a Pair(source, target, source_lengths), got {type(x).__name__}")
+        pair = Pair(*x)
+        source, form = arrange(
+            f"{name}: source", pair.source, pair.source_lengths, tokens=True, size=self.encoder.in_size, dtype=dtype
+        )
+        target, target_form = arrange(
+            f"{name}: target", pair.target, lengths, tokens=True, size=self.decoder.in_size, dtype=dtype
+        )
+        if form.shape[1] != target_form.shape[1]:
+            raise ValueError(f"{name}: {form.shape[1]} rows of the source, but {target_form.shape[1]} of the target")
+        some = ((), ()) if form.valid is None else (form.lengths, form.valid)
+        return _Arranged(source, target, *some), target_form
+
+    # ------------------------------------------------------------------------------------------- both parts at once
+
+    def _forward(self, params: Params, x: Any, state: Any, context: Context) -> tuple[Array, Any, Any]:
+        whole = isinstance(x.source_valid, tuple)
+        reading = Context(*(None, None) if whole else (x.source_lengths, x.source_valid), context.rng, context.keep)
+        memory, start, read_tape = self._read(params, x.source, reading)
+        q, end, decoder_tape = self.decoder._forward(
+            params.child("decoder"), x.target, start if state is None else state, context
+        )
+        attention_tape = None
+        if memory is not None:
+            q, attention_tape = self.attend.forward(params.child("attention"), q, memory)
+        y, _, output_tape = self.output._forward(params.child("output"), q, None, context)
+        return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None)
+
+    def _read(self, params: Params, source: Array, context: Context) -> tuple[Memory | None, Any, Any]:
+        """Return the memory for attention, the start of the decoder, and the tapes."""
+        values, end, encoder_tape = self.encoder._forward(params.child("encoder"), source, None, context)
+        bridge = self.children()["bridge"]
+        last = self.encoder.final_output(end)[None]
+        joined, _, bridge_tape = bridge._forward(params.child("bridge"), last, None, _plain(context))
+        parts = iter(np.split(joined[0], np.cumsum(self._state_sizes)[:-1], axis=1))
+        start = tree_map(lambda _: np.ascontiguousarray(next(parts)), self.decoder.zero_state(0))
+        memory = None
+        if self.attention != "none":
+            memory = self.attend.read(params.child("attention"), values, context.valid)
+        return memory, start, (encoder_tape, bridge_tape, values.shape)
+
+    def _backward(
+        self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
+    ) -> tuple[Array | None, Any, Any]:
+        reading, (encoder_tape, bridge_tape, shape), decoder_tape, attention_tape, output_tape, bridged = tape
+        d_q, _, _ = self.output._backward(params.child("output"), output_tape, d_y, (), grads.child("output"), context)
+        assert d_q is not None
+        d_values = np.zeros(shape, params.dtype)
+        if attention_tape is not None:
+            d_q, d_values = self.attend.backward(
+                params.child("attention"), attention_tape, d_q, grads.child("attention")
+            )
+        _, d_start, d_states = self.decoder._backward(
+            params.child("decoder"), decoder_tape, d_q, d_state, grads.child("decoder"), context
+        )
+        d_end = self.encoder.zero_state(shape[1], params.dtype)
+        if bridged:
+            joined = np.concatenate([d for _, d in tree_leaves(d_start)], axis=1)[None]
+            bridge = self.children()["bridge"]
+            d_last, _, _ = bridge._backward(
+                params.child("bridge"), bridge_tape, joined, (), grads.child("bridge"), _plain(reading)
+            )
+            assert d_last is not None
+            d_end = _end_gradient(self.encoder, d_end, d_last[0])
+        self.encoder._backward(params.child("encoder"), encoder_tape, d_values, d_end, grads.child("encoder"), reading)
+        return None, d_start, d_states
+
+    # -------------------------------------------------------------------------------------------- one token at a time
+
+    def read(self, params: Params, source: Any, *, lengths: Any = None) -> tuple[Memory | None, Any]:
+        """Return the memory of a batch of sources (B, T) and the decoder's first state: what `step` goes on from."""
+        x, form = arrange(
+            "EncoderDecoder: source", source, lengths, tokens=True, size=self.encoder.in_size, dtype=params.dtype
+        )
+        return self._read(params, x, Context(form.lengths, form.valid, None, keep=False))[:2]
+
+    def step(
+        self, params: Params, ids: Array, state: Any, memory: Memory | None
+    ) -> tuple[Array, Any, Array | None]:
+        """Write one token of K texts for each of B sources: all of them are one batch.
+
+        Parameters
+        ----------
+        ids : (B, K) the last token of each text
+        state : of the decoder, each array (B*K, H)
+        memory : of the B sources
+
+        Returns
+        -------
+        logits (B, K, V), the state after the token, and where attention looked (B, K, T), None where there is none
+        """
+        B, K = ids.shape
+        context = Context(None, None, None, keep=False)
+        q, state, _ = self.decoder._forward(params.child("decoder"), ids.reshape(1, B * K), state, context)
+        weights = None
+        if memory is not None:
+            queries = q.reshape(B, K, q.shape[2]).swapaxes(0, 1)
+            attended, tape = self.attend.forward(params.child("attention"), queries, memory)
+            q, weights = np.ascontiguousarray(attended.swapaxes(0, 1)).reshape(1, B * K, -1), tape.weights
+        y, _, _ = self.output._forward(params.child("output"), q, None, context)
+        return y.reshape(B, K, y.shape[2]), state, weights
+
+
+def _plain(context: Context) -> Context:
+    """Return the context of one step, which every row has."""
+    return Context(None, None, context.rng, context.keep)
+
+
+def _end_gradient(layer: Layer, zeros: Any, d: Array) -> Any:
+    """Return the gradient of a state whose `final_output` has the gradient d (B, M), zeros elsewhere."""
+    if isinstance(layer, Recurrent):
+        return zeros._replace(h=d)
+    if isinstance(layer, Bidirectional):
+        return tuple(zero._replace(h=half) for zero, half in zip(zeros, np.split(d, 2, axis=1), strict=True))
+    assert isinstance(layer, Sequential)  # final_output refuses all others
+    top = max(k for k, child in enumerate(layer.layers) if not isinstance(child, Dropout))
+    return tuple(_end_gradient(layer.layers[k], zero, d) if k == top else zero for k, zero in enumerate(zeros))
