@@ -183,7 +183,10 @@ class EncoderDecoder(Layer):
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
     ) -> tuple[Array | None, Any, Any]:
         reading, (encoder_tape, bridge_tape, shape), decoder_tape, attention_tape, output_tape, bridged = tape
-        d_q, _, _ = self.output._backward(params.child("output"), output_tape, d_y, (), grads.child("output"), context)
+        at_end = self.output.zero_state(shape[1], params.dtype)
+        d_q, _, _ = self.output._backward(
+            params.child("output"), output_tape, d_y, at_end, grads.child("output"), context
+        )
         assert d_q is not None
         d_values = np.zeros(shape, params.dtype)
         if attention_tape is not None:
