@@ -1,0 +1,368 @@
+"""Translator: an encoder-decoder, and the tokens of both languages."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from elman import checks
+from elman.layers import GRU, LSTM, RNN, Dropout, Embedding, EncoderDecoder, Layer, Linear, Recurrent, Sequential, stack
+from elman.losses import Smoothed
+from elman.model import Model, load_all
+from elman.optim import Adam, Cosine, Warmup
+from elman.params import Array
+from elman.sequences import Batch, pad
+from elman.tasks.translate.data import LinePair, PairBuckets
+from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
+from elman.tasks.translate.tokens import END, UNKNOWN, Tokens
+from elman.train import Training, evaluate, train
+
+CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+MAX_STEPS = 10**9  # of a training
+IdPair = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a translator is trained: all that is needed to do it again, or to go on with it."""
+
+    n_steps: int = 3000  # updates in all; the learning rate rises over the first, and falls to 0 over the others
+    batch_size: int = 64  # pairs
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.1
+    validation: float = 0.05  # share of the sources that is held out, where there is no file of its own
+    patience: int = 0  # validations without a better one, after which the training ends; 0: it goes to its end
+    max_tokens: int = 100  # longer pairs are left out of the training
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.positive("Recipe", n_steps=self.n_steps, batch_size=self.batch_size, max_tokens=self.max_tokens)
+        if self.n_steps > MAX_STEPS:
+            raise ValueError(f"Recipe: n_steps must be at most {MAX_STEPS:,}, got {self.n_steps:,}")
+        for name in ("warmup_steps", "patience", "seed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+                raise ValueError(f"Recipe: {name} must be an int of at least 0, got {value!r}")
+        checks.in_range("Recipe", "learning_rate", self.learning_rate, 0, 1e6, open_low=True)
+        checks.in_range("Recipe", "clip_norm", self.clip_norm, 0, open_low=True)
+        checks.in_range("Recipe", "label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+        checks.in_range("Recipe", "validation", self.validation, 0, 0.9)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Recipe:
+        """Return the recipe that `to_json` gave; ValueError where it is damaged."""
+        if not isinstance(value, dict) or set(value) != {field.name for field in fields(cls)}:
+            raise ValueError(f"damaged recipe: {value!r}")
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise ValueError(f"damaged recipe: {error}") from error
+
+
+class Translation(NamedTuple):
+    """One way to translate a line."""
+
+    text: str
+    score: float  # log-probability, divided by the norm of its length
+    log_prob: float  # in nats
+    attention: Array | None  # (S, T) where each token of the translation looked; None where there is none
+    source_pieces: list[str]  # (T,) the tokens of the line
+    target_pieces: list[str]  # (S,) the tokens of the translation, its end included
+
+
+class Translator:
+    """A model that translates: the network, and the tokens of both languages.
+
+    ::
+
+        source = Tokens.learn([a for a, _ in pairs], "word", lower=True)
+        target = Tokens.learn([b for _, b in pairs], "char")
+        translator = Translator.build(source, target, hidden_size=256)
+        for record in translator.training(translator.encode(pairs), Recipe(n_steps=2000)):
+            print(record.step, record.loss)
+        print(translator.translate(["I like tea."])[0][0].text)
+
+    Parameters
+    ----------
+    model : Model of an EncoderDecoder
+    source, target : Tokens
+    max_ratio : a translation has at most 10 + max_ratio T tokens, for a line of T tokens
+    """
+
+    def __init__(self, model: Model, source: Tokens, target: Tokens, max_ratio: float = 2.0) -> None:
+        layer = model.layer
+        if not isinstance(layer, EncoderDecoder):
+            raise ValueError(f"Translator: {layer!r} is not an EncoderDecoder")
+        sizes = layer.encoder.in_size, layer.in_size, layer.out_size
+        if sizes != (len(source), len(target), len(target)):
+            raise ValueError(
+                f"Translator: the model reads {sizes[0]} tokens and writes {sizes[2]} of {sizes[1]}, "
+                f"but there are {len(source)} and {len(target)}"
+            )
+        checks.in_range("Translator", "max_ratio", max_ratio, 0, 1000, open_low=True)
+        self.model = model
+        self.layer: EncoderDecoder = layer
+        self.source = source
+        self.target = target
+        self.max_ratio = max_ratio
+
+    @classmethod
+    def build(
+        cls,
+        source: Tokens,
+        target: Tokens,
+        *,
+        cell: str = "lstm",
+        embedding_size: int = 256,
+        hidden_size: int = 256,
+        n_layers: int = 1,
+        dropout: float = 0.2,
+        attention: str = "general",
+        seed: int = 0,
+    ) -> Translator:
+        """Return an untrained model.
+
+        The encoder reads in both directions, with half of the units for each; the decoder has all of them. Dropout acts
+        on embeddings, between layers, on what the encoder gives, and before the output.
+
+        Parameters
+        ----------
+        source, target : Tokens
+        cell : "lstm", "gru" or "rnn"
+        embedding_size, hidden_size, n_layers : sizes of encoder and decoder; hidden_size is even
+        dropout : probability
+        attention : "general", "dot", "additive" or "none"
+        seed : of the initial weights
+        """
+        checks.one_of("Translator", "cell", cell, CELLS)
+        checks.positive("Translator", embedding_size=embedding_size, hidden_size=hidden_size, n_layers=n_layers)
+        if hidden_size % 2:
+            raise ValueError(f"Translator: hidden_size must be even, one half for each direction, got {hidden_size}")
+        E, H = embedding_size, hidden_size
+        between = dropout if n_layers > 1 else 0.0
+
+        def part(size: int, hidden: int, bidirectional: bool) -> list[Layer]:
+            if bidirectional:
+                sizes: list[list[int]] = [[E if k == 0 else 2 * hidden, hidden] for k in range(n_layers)]
+                layers = [stack(CELLS[cell], pair, bidirectional=True).layers[0] for pair in sizes]
+                inner = [x for layer in layers for x in (Dropout(between), layer)][1:] if between else layers
+            else:
+                inner = list(stack(CELLS[cell], [E] + [hidden] * n_layers, dropout=between).layers)
+            return [Embedding(size, E), *drop, *inner]
+
+        drop: list[Layer] = [Dropout(dropout)] if dropout else []
+        layer = EncoderDecoder(
+            Sequential(*part(len(source), H // 2, True), *drop),
+            Sequential(*part(len(target), H, False)),
+            Sequential(*drop, Linear(H, len(target))),
+            attention=attention,
+            attention_size=H,
+        )
+        return cls(layer.init(seed), source, target)
+
+    # ---------------------------------------------------------------------------------------------------- training
+
+    def encode(self, pairs: Iterable[LinePair]) -> list[IdPair]:
+        """Return the ids of both lines of each pair."""
+        return [(self.source.encode(a), self.target.encode(b)) for a, b in pairs]
+
+    def training(
+        self, pairs: Sequence[IdPair], recipe: Recipe, *, resume: str | os.PathLike[str] | None = None
+    ) -> Training:
+        """Return the training of this model: an iterator of records that changes the model in place.
+
+        Parameters
+        ----------
+        pairs : ids of both lines, of `encode`
+        recipe : Recipe
+        resume : file of `save_training` to go on with, to the bit
+        """
+        used = [pair for pair in pairs if max(map(len, pair)) <= recipe.max_tokens]
+        if not used:
+            raise ValueError(
+                f"no pair to train on: all {len(pairs):,} have more than max_tokens = {recipe.max_tokens} tokens on a side"
+            )
+        ratios = [(len(target) + 1) / max(len(source), 1) for source, target in used]
+        self.max_ratio = float(min(max(1.0, np.quantile(ratios, 0.995)), 100.0))
+        warmup = min(recipe.warmup_steps, recipe.n_steps // 2)
+        fall = Cosine(recipe.learning_rate, total_steps=recipe.n_steps - warmup)
+        return train(
+            self.model,
+            PairBuckets(used, recipe.batch_size, seed=recipe.seed),
+            loss=Smoothed(recipe.label_smoothing),
+            optimizer=Adam(Warmup(fall, warmup_steps=warmup)),
+            clip_norm=recipe.clip_norm,
+            n_steps=recipe.n_steps,
+            seed=recipe.seed,
+            resume=resume,
+        )
+
+    def evaluate(
+        self,
+        pairs: Sequence[IdPair],
+        *,
+        batch_size: int = 64,
+        progress: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
+    ) -> float:
+        """Return the mean of -log p(token) in nats, ends counted, of translations given from token to token."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: the numbers say it
+            return evaluate(self.model, progress(PairBuckets(pairs, batch_size, n_epochs=1))).loss
+
+    # ---------------------------------------------------------------------------------------------------- in use
+
+    def translate(
+        self,
+        lines: Sequence[str],
+        *,
+        beam: int = 5,
+        n_best: int = 1,
+        norm: LengthNorm | None = None,
+        attention: bool = False,
+        replace_unknown: bool = True,
+        batch_size: int = 64,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> list[list[Translation]]:
+        """Return the n best translations of each line, all different, the best first.
+
+        Parameters
+        ----------
+        lines : a line without a token has one translation, the empty one
+        beam : texts that are kept at each step; 1 is greedy
+        n_best : translations to return, at the most `beam`
+        norm : how texts of different length are compared; LengthNorm("mean") if absent
+        attention : also return where each token looked
+        replace_unknown : write the piece of the line that attention points at instead of the unknown token
+        batch_size : lines that are translated at once
+        progress : called with the number of lines that are done by then
+        """
+        checks.positive("translate", beam=beam, n_best=n_best, batch_size=batch_size)
+        split = [self.source.split(line) for line in lines]
+        results: list[list[Translation]] = [[] for _ in lines]
+        order = sorted(range(len(lines)), key=lambda k: len(split[k][0]))
+        empty = [k for k in order if not split[k][0]]
+        for k in empty:
+            results[k] = [Translation("", 0.0, 0.0, None, [], [])]
+        order = order[len(empty) :]
+        looks = attention or replace_unknown
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            before = len(empty) + start
+            found = self._search(
+                [split[k][0] for k in rows], beam, n_best, norm, looks, lambda n, before=before: progress(before + n)
+            )
+            for k, hypotheses in zip(rows, found, strict=True):
+                results[k] = self._write(hypotheses, split[k][1], attention, replace_unknown, n_best)
+            progress(before + len(rows))
+        return results
+
+    def _search(
+        self,
+        sources: list[list[int]],
+        beam: int,
+        n_best: int,
+        norm: LengthNorm | None,
+        attention: bool,
+        progress: Callable[[int], None],
+    ) -> list[list[Hypothesis]]:
+        source, lengths = pad(sources, np.int32)
+        writer = NetworkWriter(self.model, source, lengths)
+        return beam_search(
+            writer,
+            writer.start,
+            len(source),
+            beam=beam,
+            n_best=n_best,
+            max_length=10 + np.ceil(self.max_ratio * lengths).astype(int),
+            norm=norm,
+            attention=attention,
+            progress=progress,
+        )
+
+    def _write(
+        self, hypotheses: list[Hypothesis], pieces: list[str], attention: bool, replace_unknown: bool, n_best: int
+    ) -> list[Translation]:
+        """Return the hypotheses as text; of those that read alike, the best."""
+        seen: dict[str, Translation] = {}
+        for ids, log_prob, score, looked in hypotheses:
+            unknown = None
+            if replace_unknown and looked is not None:
+                unknown = [pieces[k] for k in looked.argmax(axis=1)]
+            text = self.target.decode(ids, unknown)
+            shown = [
+                unknown[k] if unknown and i == UNKNOWN else self.target.texts[i].strip() or self.target.texts[i]
+                for k, i in enumerate(ids)
+            ]
+            kept = looked if attention else None
+            seen.setdefault(text, Translation(text, score, log_prob, kept, pieces, shown))
+        return list(seen.values())[:n_best]
+
+    # ------------------------------------------------------------------------------------------------------- files
+
+    def save(self, path: str | os.PathLike[str], *, about: dict[str, Any] | None = None) -> None:
+        """Write model and tokens to one file, whole or not at all."""
+        self.model.save(path, about=self._about(about))
+
+    def save_training(
+        self,
+        path: str | os.PathLike[str],
+        training: Training,
+        *,
+        about: dict[str, Any] | None = None,
+        tensors: dict[str, Array] | None = None,
+    ) -> None:
+        """Write model, tokens, and all that the training needs to go on, to one file, whole or not at all."""
+        training.save(path, about=self._about(about), tensors=tensors)
+
+    def _about(self, about: dict[str, Any] | None) -> dict[str, Any]:
+        tokens = {"source": self.source.to_json(), "target": self.target.to_json(), "max_ratio": self.max_ratio}
+        return {"task": "translate", "tokens": tokens, **(about or {})}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Translator:
+        """Return the translator in a file; ValueError where it is damaged or holds another kind of model."""
+        return cls.load_all(path)[0]
+
+    @classmethod
+    def load_all(cls, path: str | os.PathLike[str]) -> tuple[Translator, dict[str, Any], dict[str, Array]]:
+        """Return the translator in a file, what else the file says, and its further tensors."""
+        model, about, tensors = load_all(path)
+        if about.get("task") != "translate":
+            raise ValueError(f"{path}: holds a model, but not one that translates")
+        try:
+            tokens = about.get("tokens")
+            if not isinstance(tokens, dict):
+                raise ValueError("it has no tokens")
+            source, target = (Tokens.from_json(tokens.get(name)) for name in ("source", "target"))
+            return cls(model, source, target, tokens.get("max_ratio")), about, tensors
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: damaged: {error}") from error
+
+
+class NetworkWriter:
+    """An EncoderDecoder that has read a batch of sources (B, T), for `beam_search`."""
+
+    def __init__(self, model: Model, source: Array, lengths: Array) -> None:
+        assert isinstance(model.layer, EncoderDecoder)
+        self._layer, self._params = model.layer, model.params
+        self._memory, self.start = self._layer.read(self._params, source, lengths=lengths)
+
+    def step(self, ids: Array, state: Any) -> tuple[Array, Any, Array | None]:
+        """Return logits (B, K, V), state and attention (B, K, T) or None after the last tokens ids (B, K)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._layer.step(self._params, ids, state, self._memory)
+
+    def keep(self, rows: Array) -> None:
+        """Go on with these of the B sources only."""
+        if self._memory is not None:
+            self._memory = self._memory.rows(rows)
