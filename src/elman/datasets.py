@@ -10,6 +10,8 @@ from typing import NamedTuple
 FILES = {
     "tinyshakespeare": "tinyshakespeare/input.txt",
     "tang_poems": "tang_poems/tang_regulated.tsv.xz",
+    "tatoeba": "tatoeba/cmn-eng.tsv.xz",
+    **{f"{name}-{part}": f"{name}/{part}.tsv.xz" for name in ("nmt_tips", "tanaka") for part in ("train", "dev", "test")},
 }
 
 
@@ -51,3 +53,16 @@ def tang_poems(form: str | None = None) -> list[Poem]:
     with lzma.open(path("tang_poems"), "rt", encoding="utf-8") as file:
         poems = [Poem(*line.rstrip("\n").split("\t")) for line in file]
     return [poem for poem in poems if form in (None, poem.form)]
+
+
+def sentence_pairs(name: str) -> list[tuple[str, str]]:
+    """Return pairs of a sentence and its translation.
+
+    Parameters
+    ----------
+    name : "tatoeba" (English, Mandarin); "nmt_tips-train", "-dev", "-test" (Japanese, English); "tanaka-train", "-dev",
+        "-test" (English, Japanese)
+    """
+    with lzma.open(path(name), "rt", encoding="utf-8", newline="\n") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    return [(row[0], row[1]) for row in rows]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from elman.cli import text
+from elman.cli import text, translate
 from elman.cli.console import fail, failures
 from elman.cli.diagnose import diagnose
 from elman.kernels import show_config
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(text.app, name="text")
+app.add_typer(translate.app, name="translate")
 app.command()(diagnose)
 
 
@@ -51,7 +52,7 @@ def info(
             show_config()
             return
         loaded, about, _ = load_all(model)
-        for part in ("vocabulary", "training"):
+        for part in ("vocabulary", "training", "tokens"):
             if not isinstance(about.get(part, {}), dict):
                 fail(f"{model}: damaged: its {part} must be an object, got {about[part]!r:.40}")
         print(loaded)
@@ -59,7 +60,13 @@ def info(
         if "vocabulary" in about:
             vocabulary = about["vocabulary"]
             print(f"vocabulary: {loaded.layer.in_size} tokens, level {vocabulary.get('level')}")
+        if about.get("task") == "translate":
+            sides = [(about.get("tokens") or {}).get(side) or {} for side in ("source", "target")]
+            for name, side in zip(("reads", "writes"), sides, strict=True):
+                print(f"{name}: {len(side.get('texts', ())):,} tokens, level {side.get('level')}")
         if "training" in about:
+            command = "translate" if about.get("task") == "translate" else "text"
             print(
-                f"training: unfinished, at step {about['training'].get('step')}; go on with elman text train --resume"
+                f"training: unfinished, at step {about['training'].get('step')}; "
+                f"go on with elman {command} train --resume"
             )

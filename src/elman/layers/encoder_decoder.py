@@ -49,8 +49,8 @@ class EncoderDecoder(Layer):
         y_s         = output(attention(q_s; m_1 ... m_T))
 
     x is a `Pair` (source, target, source_lengths), the target being what goes into the decoder (teacher forcing); the
-    state is the decoder's, and None starts from the encoder; ``lengths`` are those of the target. Nothing that attention
-    gives enters the recurrence, so the whole target is one call of its kernel: see docs/decisions.
+    state is the decoder's, and None starts from the encoder; ``lengths`` are those of the target. Nothing that
+    attention gives enters the recurrence, so the whole target is one call of its kernel: see docs/decisions.
 
     Parameters
     ----------
@@ -154,8 +154,9 @@ class EncoderDecoder(Layer):
     # ------------------------------------------------------------------------------------------- both parts at once
 
     def _forward(self, params: Params, x: Any, state: Any, context: Context) -> tuple[Array, Any, Any]:
-        whole = isinstance(x.source_valid, tuple)
-        reading = Context(*(None, None) if whole else (x.source_lengths, x.source_valid), context.rng, context.keep)
+        reading = Context(x.source_lengths, x.source_valid, context.rng, context.keep)
+        if isinstance(x.source_valid, tuple):
+            reading = _plain(context)
         memory, start, read_tape = self._read(params, x.source, reading)
         q, end, decoder_tape = self.decoder._forward(
             params.child("decoder"), x.target, start if state is None else state, context
@@ -217,9 +218,7 @@ class EncoderDecoder(Layer):
         )
         return self._read(params, x, Context(form.lengths, form.valid, None, keep=False))[:2]
 
-    def step(
-        self, params: Params, ids: Array, state: Any, memory: Memory | None
-    ) -> tuple[Array, Any, Array | None]:
+    def step(self, params: Params, ids: Array, state: Any, memory: Memory | None) -> tuple[Array, Any, Array | None]:
         """Write one token of K texts for each of B sources: all of them are one batch.
 
         Parameters

@@ -34,7 +34,9 @@ def read_pairs(
         rows = [line.split("\t") for line in read_lines(source, encoding)]
         for number, row in enumerate(rows, start=1):
             if len(row) < 2 and row != [""]:
-                raise ValueError(f"{source}: line {number} has no tab between a line and its translation: {row[0]!r:.60}")
+                raise ValueError(
+                    f"{source}: line {number} has no tab between a line and its translation: {row[0]!r:.60}"
+                )
         pairs = [(row[0], row[1]) for row in rows if len(row) > 1]
     else:
         first, second = read_lines(source, encoding), read_lines(target, encoding)
@@ -59,8 +61,8 @@ def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[st
 def split_pairs(pairs: Sequence[LinePair], *shares: float, seed: int = 0) -> list[list[LinePair]]:
     """Return parts of the pairs, the rest first and then one for each share, so that no source is in two of them.
 
-    Pairs of one source (in lower case) stay together, in one part, so that a held-out sentence was never seen with another
-    translation.
+    Pairs of one source (in lower case) stay together, in one part, so that a held-out sentence was never seen with
+    another translation.
     """
     groups: dict[str, list[LinePair]] = {}
     for pair in pairs:
@@ -88,7 +90,11 @@ class PairBuckets(Batches):
     """
 
     def __init__(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int, *, seed: int = 0,
+        self,
+        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+        batch_size: int,
+        *,
+        seed: int = 0,
         n_epochs: int | None = None,
     ) -> None:
         checks.positive("PairBuckets", batch_size=batch_size)

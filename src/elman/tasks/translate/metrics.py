@@ -26,13 +26,13 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str)
     Parameters
     ----------
     hypotheses, references : lines
-    tokenize : of sacrebleu: "char" for Chinese and Japanese, "zh", "13a" for languages with blanks, "none" for text that
-        is split into tokens already
+    tokenize : of sacrebleu: "char" for Chinese and Japanese, "zh", "13a" for languages with blanks, "none" for text
+        that is split into tokens already
 
     Warns
     -----
     UserWarning
-        where Chinese or Japanese text without blanks meets a tokeniser that needs them: each sentence would be one token
+        where Chinese or Japanese text without blanks meets a tokeniser that needs them: a sentence would be one token
     """
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
@@ -42,8 +42,8 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str)
         solid = sum(len(HAN.findall(line)) > 3 and " " not in line.strip() for line in references)
         if solid > len(references) / 10:
             warnings.warn(
-                f"bleu: {solid:,} of {len(references):,} references are Chinese or Japanese without blanks, of which the "
-                f"tokeniser {tokenize!r} makes one token; use tokenize='char'",
+                f"bleu: {solid:,} of {len(references):,} references are Chinese or Japanese without blanks, of which "
+                f"the tokeniser {tokenize!r} makes one token; use tokenize='char'",
                 stacklevel=2,
             )
     metric = _library().metrics.BLEU(tokenize=tokenize, force=True)  # force: tokenised text is meant, where it is

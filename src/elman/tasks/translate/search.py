@@ -82,14 +82,14 @@ def beam_search(
     norm: LengthNorm | None = None,
     attention: bool = False,
     forbidden: tuple[int, ...] = (BEGIN,),
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> list[list[Hypothesis]]:
     """Return the n best texts for each source, the best first.
 
-    At each step all ways to go on by one token are compared by log-probability, and the `beam` best stay; those that end
-    are finished. A source is done when no unfinished text can still get among its n best, even if all its further tokens
-    were certain up to the greatest length; so the search never stops too early. A beam of 1 is greedy; one as wide as
-    there are texts is exhaustive.
+    At each step all ways to go on by one token are compared by log-probability, and the `beam` best stay; those that
+    end are finished. A source is done when no unfinished text can still get among its n best, even if all its further
+    tokens were certain up to the greatest length; so the search never stops too early. A beam of 1 is greedy; one as
+    wide as there are texts is exhaustive.
 
     Parameters
     ----------

@@ -24,8 +24,8 @@ class Tokens:
 
     Parameters
     ----------
-    level : "char"; "word" splits words and marks; "space" what blanks separate, for text that is split already; "bpe" or
-        "unigram" sub-words
+    level : "char"; "word" splits words and marks; "space" what blanks separate, for text that is split already; "bpe"
+        or "unigram" sub-words
     texts : the texts of the tokens; words and sub-words hold the blank before them
     lower : whether lines are lower-cased first
     rules : for sub-words, how to split, as JSON of the library tokenizers
@@ -48,7 +48,12 @@ class Tokens:
 
     @classmethod
     def learn(
-        cls, lines: Iterable[str], level: str = "char", *, max_size: int | None = None, min_count: int = 1,
+        cls,
+        lines: Iterable[str],
+        level: str = "char",
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
         lower: bool = False,
     ) -> Tokens:
         """Return the tokens of some lines.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from elman.params import Array
 from elman.sequences import Batch, pad
 from elman.tasks.translate.data import LinePair, PairBuckets
 from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
-from elman.tasks.translate.tokens import END, UNKNOWN, Tokens
+from elman.tasks.translate.tokens import UNKNOWN, Tokens
 from elman.train import Training, evaluate, train
 
 CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -191,7 +190,7 @@ class Translator:
         used = [pair for pair in pairs if max(map(len, pair)) <= recipe.max_tokens]
         if not used:
             raise ValueError(
-                f"no pair to train on: all {len(pairs):,} have more than max_tokens = {recipe.max_tokens} tokens on a side"
+                f"no pair to train on: all {len(pairs):,} have more than max_tokens = {recipe.max_tokens} tokens"
             )
         ratios = [(len(target) + 1) / max(len(source), 1) for source, target in used]
         self.max_ratio = float(min(max(1.0, np.quantile(ratios, 0.995)), 100.0))
@@ -231,7 +230,7 @@ class Translator:
         attention: bool = False,
         replace_unknown: bool = True,
         batch_size: int = 64,
-        progress: Callable[[int], None] = lambda done: None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> list[list[Translation]]:
         """Return the n best translations of each line, all different, the best first.
 
@@ -258,9 +257,7 @@ class Translator:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             before = len(empty) + start
-            found = self._search(
-                [split[k][0] for k in rows], beam, n_best, norm, looks, lambda n, before=before: progress(before + n)
-            )
+            found = self._search([split[k][0] for k in rows], beam, n_best, norm, looks, progress, before)
             for k, hypotheses in zip(rows, found, strict=True):
                 results[k] = self._write(hypotheses, split[k][1], attention, replace_unknown, n_best)
             progress(before + len(rows))
@@ -274,6 +271,7 @@ class Translator:
         norm: LengthNorm | None,
         attention: bool,
         progress: Callable[[int], None],
+        before: int,
     ) -> list[list[Hypothesis]]:
         source, lengths = pad(sources, np.int32)
         writer = NetworkWriter(self.model, source, lengths)
@@ -286,7 +284,7 @@ class Translator:
             max_length=10 + np.ceil(self.max_ratio * lengths).astype(int),
             norm=norm,
             attention=attention,
-            progress=progress,
+            progress=lambda done: progress(before + done),
         )
 
     def _write(
@@ -344,7 +342,7 @@ class Translator:
             if not isinstance(tokens, dict):
                 raise ValueError("it has no tokens")
             source, target = (Tokens.from_json(tokens.get(name)) for name in ("source", "target"))
-            return cls(model, source, target, tokens.get("max_ratio")), about, tensors
+            return cls(model, source, target, tokens.get("max_ratio", 2.0)), about, tensors
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: damaged: {error}") from error
 
