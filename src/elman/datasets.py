@@ -11,7 +11,11 @@ FILES = {
     "tinyshakespeare": "tinyshakespeare/input.txt",
     "tang_poems": "tang_poems/tang_regulated.tsv.xz",
     "tatoeba": "tatoeba/cmn-eng.tsv.xz",
-    **{f"{name}-{part}": f"{name}/{part}.tsv.xz" for name in ("nmt_tips", "tanaka") for part in ("train", "dev", "test")},
+    **{
+        f"{name}-{part}": f"{name}/{part}.tsv.xz"
+        for name in ("nmt_tips", "tanaka")
+        for part in ("train", "dev", "test")
+    },
 }
 
 

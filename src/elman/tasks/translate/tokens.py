@@ -43,7 +43,7 @@ class Tokens:
         checks.flags("Tokens", lower=self.lower)
         if self.texts[:3] != SPECIAL or len(set(self.texts)) != len(self.texts):
             raise ValueError(f"Tokens: texts must begin with {', '.join(SPECIAL)} and differ from each other")
-        object.__setattr__(self, "_ids", {text: k for k, text in enumerate(self.texts)})
+        object.__setattr__(self, "_ids", {text: k for k, text in enumerate(self.texts) if k > END})
         object.__setattr__(self, "_splitter", _load_rules(self.rules) if self.level in SUBWORDS else None)
 
     @classmethod
@@ -93,7 +93,11 @@ class Tokens:
             pieces = _split(line, self.level)
             return [self._ids.get(piece, UNKNOWN) for piece in pieces], [piece.strip() for piece in pieces]
         encoding = self._splitter.encode(line, add_special_tokens=False)
-        return encoding.ids, [line[start:end].strip() for start, end in encoding.offsets]
+        ids = [i if i > END else UNKNOWN for i in encoding.ids]  # a line that spells </s> does not end there
+        places = zip(ids, encoding.tokens, encoding.offsets, strict=True)
+        return ids, [
+            line[start:end].strip() if i == UNKNOWN else token.replace(BLANK, "") for i, token, (start, end) in places
+        ]
 
     def encode(self, line: str) -> list[int]:
         """Return the ids of a line."""
@@ -136,7 +140,9 @@ class Tokens:
             if not all(isinstance(text, str) for text in (*texts, value["rules"])):
                 raise TypeError("texts and rules must be texts")
             tokens = cls(value["level"], texts, value["lower"], value["rules"])
-            if tokens._splitter is not None and tokens._splitter.get_vocab(with_added_tokens=True) != tokens._ids:
+            if tokens._splitter is not None and tokens._splitter.get_vocab(with_added_tokens=True) != {
+                text: k for k, text in enumerate(texts)
+            }:
                 raise ValueError("the rules are of another vocabulary")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"damaged tokens: {error!r}") from error
