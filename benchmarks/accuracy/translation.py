@@ -8,8 +8,8 @@
 Tasks: tatoeba (English to Mandarin), tanaka (English to Japanese), both by characters on the target's side. Results are
 benchmarks/results/accuracy-translation-TASK-SIDE.json and speed-translation-TASK.json, or --out.
 
-Both sides get the same tokens, the same batches in the same order, the same sizes, and Adam with the same schedule; each
-draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being the
+Both sides get the same tokens, the same batches in the same order, the same sizes, and Adam with the same schedule;
+each draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being the
 batch, with the same beam, length norm and rule to stop. Both write the best weights by loss on the held-out part.
 """
 
@@ -84,20 +84,20 @@ class ElmanSide:
         self.parameters = translator.model.params.flat.size
         self.versions = {"elman": elman.__version__, "numpy": numpy.__version__}
 
-    def train(self) -> Iterator[tuple[float, int, float]]:
+    def train(self) -> Iterator[tuple[float, int, float]]:  # noqa: D102
         for record in self.training:
             yield record.loss, record.tokens, record.seconds
 
-    def validate(self, pairs: list[Any]) -> float:
+    def validate(self, pairs: list[Any]) -> float:  # noqa: D102
         return self.translator.evaluate(pairs)
 
-    def remember(self) -> None:
+    def remember(self) -> None:  # noqa: D102
         self.best = self.translator.model.params.flat.copy()
 
-    def recall(self) -> None:
+    def recall(self) -> None:  # noqa: D102
         self.translator.model.params.flat[:] = self.best
 
-    def translate(self, lines: list[str]) -> list[str]:
+    def translate(self, lines: list[str]) -> list[str]:  # noqa: D102
         return [found[0].text for found in self.translator.translate(lines, beam=self.plan.beam)]
 
 
@@ -139,7 +139,7 @@ class TorchSide:
         loss = torch.nn.functional.cross_entropy(y[valid], targets[valid], label_smoothing=smoothing)
         return loss, int(valid.sum())
 
-    def train(self) -> Iterator[tuple[float, int, float]]:
+    def train(self) -> Iterator[tuple[float, int, float]]:  # noqa: D102
         import torch
 
         self.net.train()
@@ -153,7 +153,7 @@ class TorchSide:
             self.schedule.step()
             yield loss.item(), tokens, time.perf_counter() - start
 
-    def validate(self, pairs: list[Any]) -> float:
+    def validate(self, pairs: list[Any]) -> float:  # noqa: D102
         import torch
 
         from elman.tasks.translate import PairBuckets
@@ -167,13 +167,13 @@ class TorchSide:
         self.net.train()
         return total / terms
 
-    def remember(self) -> None:
+    def remember(self) -> None:  # noqa: D102
         self.best = {name: value.clone() for name, value in self.net.state_dict().items()}
 
-    def recall(self) -> None:
+    def recall(self) -> None:  # noqa: D102
         self.net.load_state_dict(self.best)
 
-    def translate(self, lines: list[str]) -> list[str]:
+    def translate(self, lines: list[str]) -> list[str]:  # noqa: D102
         import torch
 
         self.net.eval()
