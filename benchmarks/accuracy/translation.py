@@ -9,8 +9,8 @@ Tasks: tatoeba (English to Mandarin), tanaka (English to Japanese), both by char
 benchmarks/results/accuracy-translation-TASK-SIDE.json and speed-translation-TASK.json, or --out.
 
 Both sides get the same tokens, the same batches in the same order, the same sizes, and Adam with the same schedule;
-each draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being the
-batch, with the same beam, length norm and rule to stop. Both write the best weights by loss on the held-out part.
+each draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being
+the batch, with the same beam, length norm and rule to stop. Both write the best weights by loss on the held-out part.
 """
 
 from __future__ import annotations

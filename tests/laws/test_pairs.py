@@ -12,7 +12,20 @@ import pytest
 import elman
 import tolerances
 import zoo
-from elman import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, EncoderDecoder, Linear, Pair, Sequential, stack
+from elman import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    EncoderDecoder,
+    Linear,
+    Pair,
+    Residual,
+    Sequential,
+    stack,
+)
 from elman.trees import tree_leaves, tree_map
 from tolerances import assert_close, assert_same
 
@@ -41,6 +54,7 @@ ZOO = {
         Sequential(Embedding(W, 3), Dropout(0.3), *stack(LSTM, [3, 4, 5], dropout=0.2).layers),
         Sequential(Dropout(0.3), Linear(3, W)),
     ),
+    "short-cut": lambda: make("general", Sequential(Embedding(V, 4), Residual(Bidirectional(GRU(4, 2))))),
     "one-way": lambda: make("additive", LSTM(V, 3, token_input=True), RNN(W, 2, token_input=True)),
     "learned": lambda: make(
         "dot", GRU(V, 3, token_input=True, learned_initial_state=True), GRU(W, 3, token_input=True, reset_after=False)
@@ -242,7 +256,6 @@ def test_init_is_finite_and_learns_to_copy():
         (lambda: make(decoder=Sequential(Embedding(W, 3))), "decoder must be causal and have a state"),
         (lambda: make(decoder=Bidirectional(GRU(W, 3, token_input=True))), "decoder must be causal"),
         (lambda: make(output=Linear(9, W)), "output takes 9 features, but gets 3"),
-        (lambda: make(encoder=Embedding(V, 3)), "no final output"),
     ],
 )
 def test_what_does_not_fit_is_refused(make_it, words):

@@ -225,7 +225,7 @@ def test_import_is_quick():
 
 
 CORE = ("params", "kernels", "layers", "model", "checks")
-CORE_LIMIT = 1400  # lines of code, without blank lines, comments and docstrings; what one sitting can read
+CORE_LIMIT = 1700  # lines of code, without blank lines, comments and docstrings; what one sitting can read
 
 
 def code_lines(path: Path) -> int:

@@ -151,7 +151,7 @@ def train(
             "encoding": encoding,
             "history": [],
         }
-        pairs, held_out = _read(about, recipe)
+        pairs, held_out = _read(about, recipe, paths, dev_paths or [])
         about["digest"] = _digest(pairs, held_out)
         sides = [[pair[side] for pair in pairs] for side in (0, 1)]
         if joint:
@@ -284,11 +284,13 @@ def _pairs(files: Sequence[str | Path], encoding: str, swap: bool) -> list[LineP
     return [(b, a) for a, b in pairs] if swap else pairs
 
 
-def _read(about: dict[str, Any], recipe: Recipe) -> tuple[list[LinePair], list[LinePair]]:
+def _read(
+    about: dict[str, Any], recipe: Recipe, files: Sequence[str | Path], dev: Sequence[str | Path]
+) -> tuple[list[LinePair], list[LinePair]]:
     """Return the pairs to train on and those held out."""
-    pairs = _pairs(about["files"], about["encoding"], about["swap"])
-    if about["dev"]:
-        return pairs, _pairs(about["dev"], about["encoding"], about["swap"])
+    pairs = _pairs(files, about["encoding"], about["swap"])
+    if dev:
+        return pairs, _pairs(dev, about["encoding"], about["swap"])
     kept, held_out = split_pairs(pairs, recipe.validation, seed=recipe.seed)
     return kept, held_out
 
@@ -391,7 +393,7 @@ def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> Tra
         refuse_to_replace(path, Path(name))
         if not Path(name).exists():
             fail(f"{name}: not there any more; say where it is: elman translate train FILE [FILE] --resume {path}")
-    pairs, held_out = _read(run, recipe)
+    pairs, held_out = _read(run, recipe, run["files"], run["dev"])
     if _digest(pairs, held_out) != run.get("digest"):
         fail(f"{run['files'][0]}: not the pairs that the run began with, so it cannot go on as it began")
     best = tensors.get("best/weights")

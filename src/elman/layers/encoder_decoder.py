@@ -12,10 +12,7 @@ from elman.layers import attention
 from elman.layers.attention import Attention, Memory
 from elman.layers.base import Context, Layer
 from elman.layers.boundary import Form, arrange
-from elman.layers.compose import Bidirectional, Sequential
-from elman.layers.dropout import Dropout
 from elman.layers.linear import Linear
-from elman.layers.recurrent import Recurrent
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_leaves, tree_map
 
@@ -39,12 +36,12 @@ class _Arranged(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class EncoderDecoder(Layer):
-    """An encoder, a decoder that starts from its last states, attention over its outputs, and an output layer.
+    """An encoder, a decoder that starts from what it gave last, attention over its outputs, and an output layer.
 
     ::
 
         m_1 ... m_T = encoder(source)
-        s_0         = tanh(bridge.weight m_last + bridge.bias)         each array of the decoder's state
+        s_0         = tanh(bridge.weight [m_1, m_T] + bridge.bias)     each array of the decoder's state
         q_1 ... q_S = decoder(target; s_0)
         y_s         = output(attention(q_s; m_1 ... m_T))
 
@@ -54,10 +51,10 @@ class EncoderDecoder(Layer):
 
     Parameters
     ----------
-    encoder : token ids (B, T) -> (B, T, M), with a final output: its last layer (Dropout aside) is recurrent
+    encoder : token ids (B, T) -> (B, T, M); both directions of a bidirectional one end in m_1 and m_T
     decoder : token ids (B, S) -> (B, S, D), causal
     output : features (B, S, O) -> logits (B, S, V)
-    attention : "dot", "general" or "additive" as in `Attention`, or "none": the decoder sees the last states only
+    attention : "dot", "general" or "additive" as in `Attention`, or "none": the decoder sees m_1 and m_T only
     attention_size : O, features of what attention gives
 
     Source: Cho et al. (2014); Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong et al. (2015).
@@ -80,7 +77,6 @@ class EncoderDecoder(Layer):
                 raise TypeError(f"{name}: {part} must be a layer, got {type(layer).__name__}")
             if layer.takes_tokens != (part != "output"):
                 raise ValueError(f"{name}: {part} must take {'features' if part == 'output' else 'token ids'}")
-        self.encoder.final_output(self.encoder.zero_state(0))  # refuses where there is none
         if not self.decoder.is_causal or not self._state_sizes:
             raise ValueError(f"{name}: decoder must be causal and have a state, got {self.decoder!r}")
         if self.attention != "none":
@@ -120,7 +116,7 @@ class EncoderDecoder(Layer):
     def children(self) -> dict[str, Layer]:  # noqa: D102
         M = self.encoder.out_size
         assert M is not None
-        bridge = Linear(M, sum(self._state_sizes), activation="tanh")
+        bridge = Linear(2 * M, sum(self._state_sizes), activation="tanh")
         return {"encoder": self.encoder, "bridge": bridge, "decoder": self.decoder, "output": self.output}
 
     def shapes(self) -> Shapes:  # noqa: D102
@@ -140,9 +136,7 @@ class EncoderDecoder(Layer):
         if not isinstance(x, tuple) or len(x) not in (2, 3):
             raise TypeError(f"{name}: x must be a Pair(source, target, source_lengths), got {type(x).__name__}")
         pair = Pair(*x)
-        source, form = arrange(
-            f"{name}: source", pair.source, pair.source_lengths, tokens=True, size=self.encoder.in_size, dtype=dtype
-        )
+        source, form = self._arrange_source(pair.source, pair.source_lengths, dtype)
         target, target_form = arrange(
             f"{name}: target", pair.target, lengths, tokens=True, size=self.decoder.in_size, dtype=dtype
         )
@@ -150,6 +144,16 @@ class EncoderDecoder(Layer):
             raise ValueError(f"{name}: {form.shape[1]} rows of the source, but {target_form.shape[1]} of the target")
         some = ((), ()) if form.valid is None else (form.lengths, form.valid)
         return _Arranged(source, target, *some), target_form
+
+    def _arrange_source(self, source: Any, lengths: Any, dtype: Any) -> tuple[Array, Form]:
+        """Return the source time-major, with a step of padding where there is none at all."""
+        size = self.encoder.in_size
+        x, form = arrange("EncoderDecoder: source", source, lengths, tokens=True, size=size, dtype=dtype)
+        if len(x):
+            return x, form
+        B = x.shape[1]
+        padding = np.zeros((1, B), x.dtype)
+        return padding, form._replace(lengths=np.zeros(B, np.intp), valid=np.zeros((1, B, 1), bool), shape=(1, B))
 
     # ------------------------------------------------------------------------------------------- both parts at once
 
@@ -169,10 +173,10 @@ class EncoderDecoder(Layer):
 
     def _read(self, params: Params, source: Array, context: Context) -> tuple[Memory | None, Any, Any]:
         """Return the memory for attention, the start of the decoder, and the tapes."""
-        values, end, encoder_tape = self.encoder._forward(params.child("encoder"), source, None, context)
+        values, _, encoder_tape = self.encoder._forward(params.child("encoder"), source, None, context)
         bridge = self.children()["bridge"]
-        last = self.encoder.final_output(end)[None]
-        joined, _, bridge_tape = bridge._forward(params.child("bridge"), last, None, _plain(context))
+        ends = values[_ends(context, *values.shape[:2])].swapaxes(0, 1).reshape(1, values.shape[1], -1)
+        joined, _, bridge_tape = bridge._forward(params.child("bridge"), ends, None, _plain(context))
         parts = iter(np.split(joined[0], np.cumsum(self._state_sizes)[:-1], axis=1))
         start = tree_map(lambda _: np.ascontiguousarray(next(parts)), self.decoder.zero_state(0))
         memory = None
@@ -197,25 +201,26 @@ class EncoderDecoder(Layer):
         _, d_start, d_states = self.decoder._backward(
             params.child("decoder"), decoder_tape, d_q, d_state, grads.child("decoder"), context
         )
-        d_end = self.encoder.zero_state(shape[1], params.dtype)
         if bridged:
             joined = np.concatenate([d for _, d in tree_leaves(d_start)], axis=1)[None]
             bridge = self.children()["bridge"]
-            d_last, _, _ = bridge._backward(
+            d_ends, _, _ = bridge._backward(
                 params.child("bridge"), bridge_tape, joined, (), grads.child("bridge"), _plain(reading)
             )
-            assert d_last is not None
-            d_end = _end_gradient(self.encoder, d_end, d_last[0])
-        self.encoder._backward(params.child("encoder"), encoder_tape, d_values, d_end, grads.child("encoder"), reading)
+            assert d_ends is not None
+            first, last = d_ends[0].reshape(shape[1], 2, shape[2]).swapaxes(0, 1)
+            steps, rows = _ends(reading, *shape[:2])
+            d_values[steps[0], rows] += first
+            d_values[steps[1], rows] += last
+        end = self.encoder.zero_state(shape[1], params.dtype)
+        self.encoder._backward(params.child("encoder"), encoder_tape, d_values, end, grads.child("encoder"), reading)
         return None, d_start, d_states
 
     # -------------------------------------------------------------------------------------------- one token at a time
 
     def read(self, params: Params, source: Any, *, lengths: Any = None) -> tuple[Memory | None, Any]:
         """Return the memory of a batch of sources (B, T) and the decoder's first state: what `step` goes on from."""
-        x, form = arrange(
-            "EncoderDecoder: source", source, lengths, tokens=True, size=self.encoder.in_size, dtype=params.dtype
-        )
+        x, form = self._arrange_source(source, lengths, params.dtype)
         return self._read(params, x, Context(form.lengths, form.valid, None, keep=False))[:2]
 
     def step(self, params: Params, ids: Array, state: Any, memory: Memory | None) -> tuple[Array, Any, Array | None]:
@@ -248,12 +253,7 @@ def _plain(context: Context) -> Context:
     return Context(None, None, context.rng, context.keep)
 
 
-def _end_gradient(layer: Layer, zeros: Any, d: Array) -> Any:
-    """Return the gradient of a state whose `final_output` has the gradient d (B, M), zeros elsewhere."""
-    if isinstance(layer, Recurrent):
-        return zeros._replace(h=d)
-    if isinstance(layer, Bidirectional):
-        return tuple(zero._replace(h=half) for zero, half in zip(zeros, np.split(d, 2, axis=1), strict=True))
-    assert isinstance(layer, Sequential)  # final_output refuses all others
-    top = max(k for k, child in enumerate(layer.layers) if not isinstance(child, Dropout))
-    return tuple(_end_gradient(layer.layers[k], zero, d) if k == top else zero for k, zero in enumerate(zeros))
+def _ends(context: Context, T: int, B: int) -> tuple[Array, Array]:
+    """Return the first and the last valid step of each row, (2, B), and the rows, for an array (T, B, ...)."""
+    last = np.full(B, T) if context.lengths is None else context.lengths
+    return np.stack([np.zeros(B, np.intp), np.maximum(last - 1, 0)]), np.arange(B)

@@ -128,6 +128,7 @@ class Translator:
         n_layers: int = 1,
         dropout: float = 0.2,
         attention: str = "general",
+        shortcut: bool = False,
         seed: int = 0,
     ) -> Translator:
         """Return an untrained model.
@@ -142,6 +143,8 @@ class Translator:
         embedding_size, hidden_size, n_layers : sizes of encoder and decoder; hidden_size is even
         dropout : probability
         attention : "general", "dot", "additive" or "none"
+        shortcut : add to what each layer of the encoder gives what it gets, where their sizes are equal, so that attention
+            sees the words themselves beside what the network made of them
         seed : of the initial weights
         """
         checks.one_of("Translator", "cell", cell, CELLS)
@@ -149,21 +152,13 @@ class Translator:
         if hidden_size % 2:
             raise ValueError(f"Translator: hidden_size must be even, one half for each direction, got {hidden_size}")
         E, H = embedding_size, hidden_size
-        between = dropout if n_layers > 1 else 0.0
-
-        def part(size: int, hidden: int, bidirectional: bool) -> list[Layer]:
-            if bidirectional:
-                sizes: list[list[int]] = [[E if k == 0 else 2 * hidden, hidden] for k in range(n_layers)]
-                layers = [stack(CELLS[cell], pair, bidirectional=True).layers[0] for pair in sizes]
-                inner = [x for layer in layers for x in (Dropout(between), layer)][1:] if between else layers
-            else:
-                inner = list(stack(CELLS[cell], [E] + [hidden] * n_layers, dropout=between).layers)
-            return [Embedding(size, E), *drop, *inner]
-
         drop: list[Layer] = [Dropout(dropout)] if dropout else []
+        between = dropout if n_layers > 1 else 0.0
+        reader = stack(CELLS[cell], [E] + [H // 2] * n_layers, dropout=between, bidirectional=True, residual=shortcut)
+        writer = stack(CELLS[cell], [E] + [H] * n_layers, dropout=between)
         layer = EncoderDecoder(
-            Sequential(*part(len(source), H // 2, True), *drop),
-            Sequential(*part(len(target), H, False)),
+            Sequential(Embedding(len(source), E), *drop, *reader.layers, *drop),
+            Sequential(Embedding(len(target), E), *drop, *writer.layers),
             Sequential(*drop, Linear(H, len(target))),
             attention=attention,
             attention_size=H,
@@ -301,7 +296,7 @@ class Translator:
                 unknown[k] if unknown and i == UNKNOWN else self.target.texts[i].strip() or self.target.texts[i]
                 for k, i in enumerate(ids)
             ]
-            kept = looked if attention else None
+            kept = looked[:, : len(pieces)] if attention and looked is not None else None
             seen.setdefault(text, Translation(text, score, log_prob, kept, pieces, shown))
         return list(seen.values())[:n_best]
 
