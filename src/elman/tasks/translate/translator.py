@@ -143,8 +143,8 @@ class Translator:
         embedding_size, hidden_size, n_layers : sizes of encoder and decoder; hidden_size is even
         dropout : probability
         attention : "general", "dot", "additive" or "none"
-        shortcut : add to what each layer of the encoder gives what it gets, where their sizes are equal, so that attention
-            sees the words themselves beside what the network made of them
+        shortcut : add to what each layer of the encoder gives what it gets, where both have one size: attention then
+            sees the words themselves, too
         seed : of the initial weights
         """
         checks.one_of("Translator", "cell", cell, CELLS)
