@@ -252,7 +252,7 @@ def make_torch(plan: Plan, n_source: int, n_target: int) -> Any:
             return memory, self.key(memory), (h[None].contiguous(), c[None].contiguous())
 
         def attend(self, q: Any, memory: Any, keys: Any, hidden: Any = None) -> tuple[Any, Any]:
-            scores = torch.bmm(q, keys.transpose(1, 2))
+            scores = torch.bmm(q, keys.transpose(1, 2)) / math.sqrt(q.shape[-1])
             if hidden is not None:
                 scores = scores.masked_fill(hidden[:, None], -math.inf)
             weights = torch.softmax(scores, -1)

@@ -44,8 +44,8 @@ class Attention:
 
     ::
 
-        score_st = q_s . m_t                                     dot (needs D = M)
-                   q_s . (weight_key m_t)                        general
+        score_st = q_s . m_t / sqrt(D)                           dot (needs D = M)
+                   q_s . (weight_key m_t) / sqrt(D)              general
                    vector . tanh(weight_key m_t + weight_query q_s + bias_query)    additive
         a_s      = softmax over the valid t of score_st
         y_s      = tanh(weight_context (sum_t a_st m_t) + weight_output q_s + bias)
@@ -59,7 +59,8 @@ class Attention:
 
     No output enters a later query, so S steps are a few matrix products. A row without a valid step reads zeros.
     Cost: 4 S T B M flops and the products of the weights; additive scores take S T B O numbers more of the tape.
-    Source: dot, general and y_s: Luong, Pham and Manning (2015); additive: Bahdanau, Cho and Bengio (2015).
+    Source: dot, general and y_s: Luong, Pham and Manning (2015); the root, which keeps weights from being all or nothing
+    from the start: Vaswani et al. (2017); additive scores: Bahdanau, Cho and Bengio (2015).
     """
 
     kind: str
@@ -95,6 +96,10 @@ class Attention:
         both = glorot(rng, O, M + D)  # of one layer, whose input is the context beside the query
         params["weight_context"], params["weight_output"] = both[:, :M], both[:, M:]
 
+    @property
+    def _scale(self) -> float:
+        return float(self.query_size**-0.5)
+
     def read(self, params: Params, values: Array, valid: Array | None) -> Memory:
         """Return the memory of values (T, B, M), 0 at padding, and a mask of the valid steps (T, B, 1) or None."""
         keys = values
@@ -112,6 +117,7 @@ class Attention:
             scores = hidden @ params["vector"][0]
         else:
             scores = queries.swapaxes(0, 1) @ memory.keys.transpose(1, 2, 0)
+            scores *= self._scale
         weights = _softmax(scores, memory.valid)
         context = np.ascontiguousarray((weights @ memory.values.swapaxes(0, 1)).swapaxes(0, 1))
         y = project(context, params["weight_context"], params["bias"])
@@ -145,6 +151,7 @@ class Attention:
             more = back(queries, params["weight_query"], d_q, grads["weight_query"], grads["bias_query"])
             d_keys = d_hidden.sum(axis=1).swapaxes(0, 1)
         else:
+            d_scores *= self._scale
             more = (d_scores @ keys.swapaxes(0, 1)).swapaxes(0, 1)
             d_keys = (d_scores.swapaxes(1, 2) @ queries.swapaxes(0, 1)).swapaxes(0, 1)
         assert more is not None
