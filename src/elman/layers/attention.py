@@ -59,8 +59,8 @@ class Attention:
 
     No output enters a later query, so S steps are a few matrix products. A row without a valid step reads zeros.
     Cost: 4 S T B M flops and the products of the weights; additive scores take S T B O numbers more of the tape.
-    Source: dot, general and y_s: Luong, Pham and Manning (2015); the root, which keeps weights from being all or nothing
-    from the start: Vaswani et al. (2017); additive scores: Bahdanau, Cho and Bengio (2015).
+    Source: dot, general and y_s: Luong, Pham and Manning (2015); the root, which keeps attention from being all or
+    nothing before it has learned: Vaswani et al. (2017); additive scores: Bahdanau, Cho and Bengio (2015).
     """
 
     kind: str
