@@ -236,7 +236,7 @@ def make_torch(plan: Plan, n_source: int, n_target: int) -> Any:
             self.source, self.target = nn.Embedding(n_source, E), nn.Embedding(n_target, E)
             self.encoder = nn.LSTM(E, H // 2, bidirectional=True, batch_first=True)
             self.decoder = nn.LSTM(E, H, batch_first=True)
-            self.bridge = nn.Linear(H, 2 * H)
+            self.bridge = nn.Linear(2 * H, 2 * H)
             self.key = nn.Linear(H, H, bias=False)
             self.combine = nn.Linear(2 * H, H)
             self.output = nn.Linear(H, n_target)
@@ -245,10 +245,10 @@ def make_torch(plan: Plan, n_source: int, n_target: int) -> Any:
         def read(self, source: Any, lengths: Any) -> tuple[Any, Any, Any]:
             x = self.drop(self.source(source))
             packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            y, (h, _) = self.encoder(packed)
-            memory, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first=True)
+            memory, _ = nn.utils.rnn.pad_packed_sequence(self.encoder(packed)[0], batch_first=True)
             memory = self.drop(memory)
-            h, c = torch.tanh(self.bridge(torch.cat([h[0], h[1]], -1))).chunk(2, -1)
+            ends = torch.cat([memory[:, 0], memory[torch.arange(len(source)), lengths - 1]], -1)
+            h, c = torch.tanh(self.bridge(ends)).chunk(2, -1)
             return memory, self.key(memory), (h[None].contiguous(), c[None].contiguous())
 
         def attend(self, q: Any, memory: Any, keys: Any, hidden: Any = None) -> tuple[Any, Any]:
