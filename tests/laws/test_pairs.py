@@ -33,13 +33,14 @@ B, T, S, V, W = 4, 5, 6, 7, 8  # rows, source steps, target steps, source and ta
 LENGTHS = {"full": (None, None), "ragged": ((3, 5, 0, 1), (6, 2, 4, 0))}
 
 
-def make(attention="general", encoder=None, decoder=None, output=None, size=3):
+def make(attention="general", encoder=None, decoder=None, output=None, size=3, lexicon=0):
     return EncoderDecoder(
         encoder or Sequential(Embedding(V, 3), Bidirectional(GRU(3, 2))),
         decoder or Sequential(Embedding(W, 3), GRU(3, 4)),
-        output or Sequential(Linear(size, W)),
+        output or Sequential(Linear(size + lexicon, W)),
         attention=attention,
         attention_size=size,
+        lexicon_size=lexicon,
     )
 
 
@@ -54,6 +55,8 @@ ZOO = {
         Sequential(Embedding(W, 3), Dropout(0.3), *stack(LSTM, [3, 4, 5], dropout=0.2).layers),
         Sequential(Dropout(0.3), Linear(3, W)),
     ),
+    "lexicon": lambda: make("general", lexicon=2),
+    "lexicon-additive": lambda: make("additive", lexicon=1, output=Sequential(Dropout(0.3), Linear(4, W))),
     "short-cut": lambda: make("general", Sequential(Embedding(V, 4), Residual(Bidirectional(GRU(4, 2))))),
     "one-way": lambda: make("additive", LSTM(V, 3, token_input=True), RNN(W, 2, token_input=True)),
     "learned": lambda: make(

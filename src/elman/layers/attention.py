@@ -20,11 +20,13 @@ class Memory(NamedTuple):
     values: Array  # (T, B, M)
     keys: Array  # (T, B, D), or (T, B, O) for additive scores
     valid: Array | None  # (B, 1, T) mask of the valid steps, or None where all are
+    lexical: Array | None = None  # (T, B, R) what is read besides, by the same weights
 
     def rows(self, rows: Array) -> Memory:
         """Return the memory of some rows of the batch."""
         valid = None if self.valid is None else self.valid[rows]
-        return Memory(self.values[:, rows], self.keys[:, rows], valid)
+        lexical = None if self.lexical is None else self.lexical[:, rows]
+        return Memory(self.values[:, rows], self.keys[:, rows], valid, lexical)
 
 
 class AttentionTape(NamedTuple):
@@ -125,15 +127,19 @@ class Attention:
         np.tanh(y, out=y)
         return y, AttentionTape(memory, queries, weights, context, y, hidden)
 
-    def backward(self, params: Params, tape: AttentionTape, d_y: Array, grads: Params) -> tuple[Array, Array]:
+    def backward(
+        self, params: Params, tape: AttentionTape, d_y: Array, grads: Params, d_weights: Array | None = None
+    ) -> tuple[Array, Array]:
         """Add to grads and return the gradients of the queries (S, B, D) and of the values (T, B, M).
+
+        d_weights (B, S, T) is the gradient of the weights from elsewhere, if they are used elsewhere.
 
         ::
 
             d_score_st = a_st (d_a_st - sum_u a_su d_a_su)        d_a_st = d_context_s . m_t
         """
         back = kernels.active().project_backward
-        (values, keys, _), queries, weights, context, y, hidden = tape
+        (values, keys, _, _), queries, weights, context, y, hidden = tape
         d = d_y * (1 - y * y)
         d_context = back(context, params["weight_context"], d, grads["weight_context"], grads["bias"])
         d_queries = back(queries, params["weight_output"], d, grads["weight_output"], None)
@@ -142,6 +148,8 @@ class Attention:
         d_context = d_context.swapaxes(0, 1)
         d_values = (weights.swapaxes(1, 2) @ d_context).swapaxes(0, 1)
         d_scores = d_context @ values.transpose(1, 2, 0)
+        if d_weights is not None:
+            d_scores += d_weights
         d_scores -= (d_scores * weights).sum(axis=2, keepdims=True)
         d_scores *= weights
         if hidden is not None:

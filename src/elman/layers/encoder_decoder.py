@@ -9,9 +9,10 @@ import numpy as np
 
 from elman import checks
 from elman.layers import attention
-from elman.layers.attention import Attention, Memory
+from elman.layers.attention import Attention, AttentionTape, Memory
 from elman.layers.base import Context, Layer
 from elman.layers.boundary import Form, arrange
+from elman.layers.embedding import Embedding
 from elman.layers.linear import Linear
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_leaves, tree_map
@@ -43,7 +44,8 @@ class EncoderDecoder(Layer):
         m_1 ... m_T = encoder(source)
         s_0         = tanh(bridge.weight [m_1, m_T] + bridge.bias)     each array of the decoder's state
         q_1 ... q_S = decoder(target; s_0)
-        y_s         = output(attention(q_s; m_1 ... m_T))
+        y_s         = output(attention(q_s; m_1 ... m_T))              with a lexicon: output([attention, u_s])
+        u_s         = sum_t a_st lexicon(source_t)                     a_st being the weights of attention
 
     x is a `Pair` (source, target, source_lengths), the target being what goes into the decoder (teacher forcing); the
     state is the decoder's, and None starts from the encoder; ``lengths`` are those of the target. Nothing that
@@ -56,6 +58,8 @@ class EncoderDecoder(Layer):
     output : features (B, S, O) -> logits (B, S, V)
     attention : "dot", "general" or "additive" as in `Attention`, or "none": the decoder sees m_1 and m_T only
     attention_size : O, features of what attention gives
+    lexicon_size : R, features of a second vector of each source token that goes to the output by attention alone, so
+        that what a word is translated to can be learned, or given, apart from the sentence; 0: none
 
     Source: Cho et al. (2014); Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong et al. (2015).
     """
@@ -66,6 +70,7 @@ class EncoderDecoder(Layer):
     _: KW_ONLY
     attention: str = "general"
     attention_size: int = 256
+    lexicon_size: int = 0
 
     def __post_init__(self) -> None:
         name = "EncoderDecoder"
@@ -81,7 +86,10 @@ class EncoderDecoder(Layer):
             raise ValueError(f"{name}: decoder must be causal and have a state, got {self.decoder!r}")
         if self.attention != "none":
             self.attend  # noqa: B018  # refuses sizes that do not fit
-        size = self.decoder.out_size if self.attention == "none" else self.attention_size
+        checks.in_range(name, "lexicon_size", self.lexicon_size, 0)
+        if self.lexicon_size and self.attention == "none":
+            raise ValueError(f"{name}: a lexicon is read by attention, and there is none")
+        size = self.decoder.out_size if self.attention == "none" else self.attention_size + self.lexicon_size
         if self.output.in_size not in (None, size):
             raise ValueError(f"{name}: output takes {self.output.in_size} features, but gets {size}")
 
@@ -117,7 +125,14 @@ class EncoderDecoder(Layer):
         M = self.encoder.out_size
         assert M is not None
         bridge = Linear(2 * M, sum(self._state_sizes), activation="tanh")
-        return {"encoder": self.encoder, "bridge": bridge, "decoder": self.decoder, "output": self.output}
+        parts: dict[str, Layer] = {"encoder": self.encoder, "bridge": bridge, "decoder": self.decoder}
+        if self._lexicon is not None:
+            parts["lexicon"] = self._lexicon
+        return {**parts, "output": self.output}
+
+    @property
+    def _lexicon(self) -> Embedding | None:
+        return Embedding(self.encoder.in_size or 0, self.lexicon_size) if self.lexicon_size else None
 
     def shapes(self) -> Shapes:  # noqa: D102
         return {**super().shapes(), **({} if self.attention == "none" else {"attention": self.attend.shapes()})}
@@ -126,6 +141,8 @@ class EncoderDecoder(Layer):
         super().fill(params, rng)
         if self.attention != "none":
             self.attend.fill(params.child("attention"), rng)
+        if self.lexicon_size:
+            params.child("lexicon").flat[:] *= 0.1  # it adds to the output as it is
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """Return a state of zeros of the decoder."""
@@ -167,7 +184,7 @@ class EncoderDecoder(Layer):
         )
         attention_tape = None
         if memory is not None:
-            q, attention_tape = self.attend.forward(params.child("attention"), q, memory)
+            q, attention_tape = self._attend(params, q, memory)
         y, _, output_tape = self.output._forward(params.child("output"), q, None, context)
         return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None)
 
@@ -182,12 +199,35 @@ class EncoderDecoder(Layer):
         memory = None
         if self.attention != "none":
             memory = self.attend.read(params.child("attention"), values, context.valid)
-        return memory, start, (encoder_tape, bridge_tape, values.shape)
+        if memory is not None and self._lexicon is not None:
+            lexical, _, _ = self._lexicon._forward(params.child("lexicon"), source, None, context)
+            memory = memory._replace(lexical=lexical)
+        return memory, start, (encoder_tape, bridge_tape, values.shape, source)
+
+    def _attend(self, params: Params, q: Array, memory: Memory) -> tuple[Array, AttentionTape]:
+        """Return what the output takes, for queries (S, B, D), and the tape."""
+        y, tape = self.attend.forward(params.child("attention"), q, memory)
+        if memory.lexical is not None:
+            y = np.concatenate([y, (tape.weights @ memory.lexical.swapaxes(0, 1)).swapaxes(0, 1)], axis=2)
+        return y, tape
+
+    def _attend_backward(
+        self, params: Params, tape: AttentionTape, d: Array, grads: Params, source: Array, context: Context
+    ) -> tuple[Array, Array]:
+        """Return the gradients of the queries and of the encoder's outputs."""
+        d_weights, lexical = None, tape.memory.lexical
+        if lexical is not None and self._lexicon is not None:
+            d_u = d[:, :, self.attention_size :].swapaxes(0, 1)  # (B, S, R)
+            d_weights = d_u @ lexical.transpose(1, 2, 0)
+            d_lexical = (tape.weights.swapaxes(1, 2) @ d_u).swapaxes(0, 1)
+            self._lexicon._backward(params.child("lexicon"), source, d_lexical, (), grads.child("lexicon"), context)
+        d_y = d[:, :, : self.attention_size]
+        return self.attend.backward(params.child("attention"), tape, d_y, grads.child("attention"), d_weights)
 
     def _backward(
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
     ) -> tuple[Array | None, Any, Any]:
-        reading, (encoder_tape, bridge_tape, shape), decoder_tape, attention_tape, output_tape, bridged = tape
+        reading, (encoder_tape, bridge_tape, shape, source), decoder_tape, attention_tape, output_tape, bridged = tape
         at_end = self.output.zero_state(shape[1], params.dtype)
         d_q, _, _ = self.output._backward(
             params.child("output"), output_tape, d_y, at_end, grads.child("output"), context
@@ -195,9 +235,7 @@ class EncoderDecoder(Layer):
         assert d_q is not None
         d_values = np.zeros(shape, params.dtype)
         if attention_tape is not None:
-            d_q, d_values = self.attend.backward(
-                params.child("attention"), attention_tape, d_q, grads.child("attention")
-            )
+            d_q, d_values = self._attend_backward(params, attention_tape, d_q, grads, source, reading)
         _, d_start, d_states = self.decoder._backward(
             params.child("decoder"), decoder_tape, d_q, d_state, grads.child("decoder"), context
         )
@@ -242,7 +280,7 @@ class EncoderDecoder(Layer):
         weights = None
         if memory is not None:
             queries = q.reshape(B, K, q.shape[2]).swapaxes(0, 1)
-            attended, tape = self.attend.forward(params.child("attention"), queries, memory)
+            attended, tape = self._attend(params, queries, memory)
             q, weights = np.ascontiguousarray(attended.swapaxes(0, 1)).reshape(1, B * K, -1), tape.weights
         y, _, _ = self.output._forward(params.child("output"), q, None, context)
         return y.reshape(B, K, y.shape[2]), state, weights

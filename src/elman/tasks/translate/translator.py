@@ -17,8 +17,9 @@ from elman.optim import Adam, Cosine, Warmup
 from elman.params import Array
 from elman.sequences import Batch, pad
 from elman.tasks.translate.data import LinePair, PairBuckets
+from elman.tasks.translate.lexicon import factorise, learn_lexicon
 from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
-from elman.tasks.translate.tokens import UNKNOWN, Tokens
+from elman.tasks.translate.tokens import END, UNKNOWN, Tokens
 from elman.train import Training, evaluate, train
 
 CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -129,6 +130,7 @@ class Translator:
         dropout: float = 0.2,
         attention: str = "general",
         shortcut: bool = False,
+        lexicon_size: int = 0,
         seed: int = 0,
     ) -> Translator:
         """Return an untrained model.
@@ -145,6 +147,8 @@ class Translator:
         attention : "general", "dot", "additive" or "none"
         shortcut : add to what each layer of the encoder gives what it gets, where both have one size: attention then
             sees the words themselves, too
+        lexicon_size : features of a second vector of each source token, which goes to the output by attention alone;
+            `learn_lexicon` gives it values
         seed : of the initial weights
         """
         checks.one_of("Translator", "cell", cell, CELLS)
@@ -159,9 +163,10 @@ class Translator:
         layer = EncoderDecoder(
             Sequential(Embedding(len(source), E), *drop, *reader.layers, *drop),
             Sequential(Embedding(len(target), E), *drop, *writer.layers),
-            Sequential(*drop, Linear(H, len(target))),
+            Sequential(*drop, Linear(H + lexicon_size, len(target))),
             attention=attention,
             attention_size=H,
+            lexicon_size=lexicon_size,
         )
         return cls(layer.init(seed), source, target)
 
@@ -170,6 +175,31 @@ class Translator:
     def encode(self, pairs: Iterable[LinePair]) -> list[IdPair]:
         """Return the ids of both lines of each pair."""
         return [(self.source.encode(a), self.target.encode(b)) for a, b in pairs]
+
+    def learn_lexicon(self, pairs: Sequence[IdPair], *, strength: float = 1.0) -> None:
+        """Give the lexicon its first values, so that training begins with what each token is translated to.
+
+        ::
+
+            lexicon_f . output_e  ~  strength log(p(e | f) / p(e)), where that is above 0        bias_e = log p(e)
+
+        with p(e | f) of IBM model 1. Attention then has something to point at from the first step on.
+        """
+        R = self.layer.lexicon_size
+        if not R:
+            raise ValueError("learn_lexicon: the model has no lexicon; build it with a lexicon_size")
+        checks.in_range("learn_lexicon", "strength", strength, 0)
+        n_source, n_target = len(self.source), len(self.target)
+        ended = [(source, [*target, END]) for source, target in pairs]
+        table = learn_lexicon([(source, target) for source, target in pairs], n_source, n_target)
+        counts = np.bincount(np.concatenate([np.asarray(target) for _, target in ended]), minlength=n_target)
+        likely = (counts + 0.1) / (counts + 0.1).sum()
+        table = np.log(np.maximum(table / likely, 1.0))
+        u, v = factorise(table, R)
+        name = f"output.{len(self.layer.output.children()) - 1}"
+        self.model.params["lexicon.weight"] = u
+        self.model.params[f"{name}.weight"][:, -R:] = strength * v
+        self.model.params[f"{name}.bias"] = np.log(likely)
 
     def training(
         self, pairs: Sequence[IdPair], recipe: Recipe, *, resume: str | os.PathLike[str] | None = None
