@@ -26,6 +26,7 @@ from elman import (
     Sequential,
     stack,
 )
+from elman.layers import Lexicon
 from elman.trees import tree_leaves, tree_map
 from tolerances import assert_close, assert_same
 
@@ -33,14 +34,13 @@ B, T, S, V, W = 4, 5, 6, 7, 8  # rows, source steps, target steps, source and ta
 LENGTHS = {"full": (None, None), "ragged": ((3, 5, 0, 1), (6, 2, 4, 0))}
 
 
-def make(attention="general", encoder=None, decoder=None, output=None, size=3, lexicon=0):
+def make(attention="general", encoder=None, decoder=None, output=None, size=3):
     return EncoderDecoder(
         encoder or Sequential(Embedding(V, 3), Bidirectional(GRU(3, 2))),
         decoder or Sequential(Embedding(W, 3), GRU(3, 4)),
-        output or Sequential(Linear(size + lexicon, W)),
+        output or Sequential(Linear(size, W)),
         attention=attention,
         attention_size=size,
-        lexicon_size=lexicon,
     )
 
 
@@ -55,8 +55,8 @@ ZOO = {
         Sequential(Embedding(W, 3), Dropout(0.3), *stack(LSTM, [3, 4, 5], dropout=0.2).layers),
         Sequential(Dropout(0.3), Linear(3, W)),
     ),
-    "lexicon": lambda: make("general", lexicon=2),
-    "lexicon-additive": lambda: make("additive", lexicon=1, output=Sequential(Dropout(0.3), Linear(4, W))),
+    "lexicon": lambda: make("general", size=5),
+    "lexicon-additive": lambda: make("additive", output=Sequential(Dropout(0.3), Linear(5, W)), size=5),
     "short-cut": lambda: make("general", Sequential(Embedding(V, 4), Residual(Bidirectional(GRU(4, 2))))),
     "one-way": lambda: make("additive", LSTM(V, 3, token_input=True), RNN(W, 2, token_input=True)),
     "learned": lambda: make(
@@ -76,7 +76,10 @@ class Case(NamedTuple):
 def case(layer: EncoderDecoder, lengths: str = "full", dtype: str = "float64") -> Case:
     rng = np.random.default_rng(2)
     source_lengths, target_lengths = LENGTHS[lengths]
-    x = Pair(rng.integers(0, V, (B, T)), rng.integers(0, W, (B, S)), source_lengths)
+    known = None
+    if layer.attention_size == 5:  # those of the zoo that come with a lexicon
+        known = Lexicon(rng.integers(0, W, (V, 3)), rng.dirichlet(np.ones(4), V)[:, :3], rng.dirichlet(np.ones(W)))
+    x = Pair(rng.integers(0, V, (B, T)), rng.integers(0, W, (B, S)), source_lengths, known)
     d_y = rng.standard_normal((B, S, W)).astype(dtype)
     d_state = zoo.random_like(layer.zero_state(B, dtype), 4)
     return Case(elman.Model(layer, zoo.random_params(layer, dtype)), x, target_lengths, d_y, d_state)
@@ -146,7 +149,7 @@ def test_what_the_padding_holds_changes_no_bit(layer):
             source[row, n_source:] = bad
             target[row, n_target:] = bad
             d_y[row, n_target:] = np.nan
-        forward, backward = run(c._replace(x=Pair(source, target, c.x.source_lengths), d_y=d_y))
+        forward, backward = run(c._replace(x=c.x._replace(source=source, target=target), d_y=d_y))
         assert_same((forward.y, forward.state, *backward), (clean[0].y, clean[0].state, *clean[1]))
     for row, n_target in enumerate(c.lengths):
         assert (clean[0].y[row, n_target:] == 0).all()
@@ -159,7 +162,7 @@ def test_a_row_gives_what_that_row_gives_alone(layer, lengths):
     for k in range(B):
         n_source = T if c.lengths is None else c.x.source_lengths[k]
         n_target = S if c.lengths is None else c.lengths[k]
-        alone = Pair(c.x.source[k, :n_source], c.x.target[k, :n_target])
+        alone = Pair(c.x.source[k, :n_source], c.x.target[k, :n_target], None, c.x.lexicon)
         y, state, tape = c.model.forward(alone)
         assert_close(y, forward.y[k, :n_target])
         assert_close(state, tree_map(lambda s, k=k: s[k : k + 1], forward.state))
@@ -173,7 +176,7 @@ def test_lists_give_what_the_padded_batch_gives(layer):
     forward, backward = run(c)
     sources = [row[:n] for row, n in zip(c.x.source, c.x.source_lengths, strict=True)]
     targets = [row[:n] for row, n in zip(c.x.target, c.lengths, strict=True)]
-    y, _, tape = c.model.forward(Pair(sources, targets))
+    y, _, tape = c.model.forward(Pair(sources, targets, None, c.x.lexicon))
     assert_close(y, [row[:n] for row, n in zip(forward.y, c.lengths, strict=True)])
     d_y = [row[:n] for row, n in zip(c.d_y, c.lengths, strict=True)]
     assert_close(c.model.backward(tape, d_y, c.d_state).grads, backward.grads)
@@ -193,7 +196,7 @@ def test_backward_adds_and_calls_are_pure(layer, lengths):
 def test_step_by_step_gives_the_logits_of_the_whole(layer, lengths):
     c = case(layer, lengths)
     whole = c.model(c.x, lengths=c.lengths).y
-    memory, state = layer.read(c.model.params, c.x.source, lengths=c.x.source_lengths)
+    memory, state = layer.read(c.model.params, c.x.source, lengths=c.x.source_lengths, lexicon=c.x.lexicon)
     for t in range(S):
         logits, state, weights = layer.step(c.model.params, c.x.target[:, t : t + 1], state, memory)
         for row in range(B):
@@ -206,7 +209,7 @@ def test_step_by_step_gives_the_logits_of_the_whole(layer, lengths):
 
 def test_texts_of_one_source_side_by_side_are_steps_of_their_own(layer):
     c = case(layer, "ragged")
-    memory, state = layer.read(c.model.params, c.x.source, lengths=c.x.source_lengths)
+    memory, state = layer.read(c.model.params, c.x.source, lengths=c.x.source_lengths, lexicon=c.x.lexicon)
     ids = np.random.default_rng(1).integers(0, W, (B, 3))
     wide = tree_map(lambda s: np.repeat(s, 3, axis=0), state)
     logits, end, _ = layer.step(c.model.params, ids, wide, memory)

@@ -186,6 +186,7 @@ def test_swap_reads_the_second_column(folder):
         (["train", "a.tsv", "--hidden", 33, "--out", "x"], "hidden_size must be even"),
         (["train", "a.tsv", "--epochs", "nan", "--out", "x"], "--epochs must be above 0 and finite"),
         (["train", "a.tsv", "--max-tokens", 1, "--out", "x", "--source-level", "char"], "no pair to train on"),
+        (["train", "a.tsv", "--lexicon", "--attention", "none", "--out", "x"], "--lexicon is read by attention"),
         (["train", "--resume", "m.elman"], "m.elman has finished its training"),
         (["run", "a.tsv"], "a.tsv: not"),
         (["run", "text.elman"], "text.elman: holds a model, but not one that translates"),

@@ -107,6 +107,8 @@ def train(
     embedding: Annotated[int, typer.Option(min=1, help="Features of a token.")] = 256,
     dropout: Annotated[float, typer.Option(help="Probability of dropout, while training.")] = 0.3,
     attention: Annotated[Attends, typer.Option(help="How attention scores.")] = Attends.general,
+    shortcut: Annotated[bool, typer.Option("--shortcut", help="Short cuts in the encoder, where sizes allow.")] = False,
+    lexicon: Annotated[bool, typer.Option("--lexicon", help="Count a lexicon from the pairs: for few pairs.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates in all.  [default: 3000]")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the pairs, instead of --steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="About how long, instead of --steps.")] = None,
@@ -168,10 +170,16 @@ def train(
             n_layers=layers,
             dropout=dropout,
             attention=attention.value,
+            shortcut=shortcut,
             seed=seed,
         )
+        ids = translator.encode(pairs)
+        if lexicon:
+            if attention is Attends.none:
+                fail("--lexicon is read by attention; leave --attention none out")
+            translator.learn_lexicon(ids)
         recipe = _with_length(recipe, translator, pairs, steps, epochs, minutes)
-        training = translator.training(translator.encode(pairs), recipe)
+        training = translator.training(ids, recipe)
         TranslateRun(translator, pairs, held_out, recipe, out, about, training).start()
 
 
@@ -421,6 +429,7 @@ def _with_length(
             fail(f"--minutes must be above 0 and finite, got {minutes}")
         note("timing a few steps ...")
         trial = Translator(translator.model.copy(), translator.source, translator.target)
+        trial.lexicon = translator.lexicon
         records = trial.training(trial.encode(pairs), replace(recipe, n_steps=13))
         steps = _whole(minutes * 60 * 0.9 / statistics.mean([r.seconds for r in records][1:]), f"--minutes {minutes:g}")
     return recipe if steps is None else replace(recipe, n_steps=steps)

@@ -4,7 +4,7 @@ from elman.layers.base import Backward, Forward, Layer, Output, Tape
 from elman.layers.compose import Bidirectional, Residual, Sequential, stack
 from elman.layers.dropout import Dropout
 from elman.layers.embedding import Embedding
-from elman.layers.encoder_decoder import EncoderDecoder, Pair
+from elman.layers.encoder_decoder import EncoderDecoder, Lexicon, Pair
 from elman.layers.gru import GRU
 from elman.layers.linear import Linear
 from elman.layers.lstm import LSTM
@@ -29,6 +29,7 @@ __all__ = [
     "EncoderDecoder",
     "Forward",
     "Layer",
+    "Lexicon",
     "Linear",
     "Output",
     "Pair",

@@ -20,13 +20,14 @@ class Memory(NamedTuple):
     values: Array  # (T, B, M)
     keys: Array  # (T, B, D), or (T, B, O) for additive scores
     valid: Array | None  # (B, 1, T) mask of the valid steps, or None where all are
-    lexical: Array | None = None  # (T, B, R) what is read besides, by the same weights
+    words: Array | None = None  # (B, T, V) of a lexicon: what the token of each step is translated to
+    background: Array | None = None  # (V,) and how likely each word is anyhow
 
     def rows(self, rows: Array) -> Memory:
         """Return the memory of some rows of the batch."""
         valid = None if self.valid is None else self.valid[rows]
-        lexical = None if self.lexical is None else self.lexical[:, rows]
-        return Memory(self.values[:, rows], self.keys[:, rows], valid, lexical)
+        words = None if self.words is None else self.words[rows]
+        return Memory(self.values[:, rows], self.keys[:, rows], valid, words, self.background)
 
 
 class AttentionTape(NamedTuple):
@@ -139,7 +140,8 @@ class Attention:
             d_score_st = a_st (d_a_st - sum_u a_su d_a_su)        d_a_st = d_context_s . m_t
         """
         back = kernels.active().project_backward
-        (values, keys, _, _), queries, weights, context, y, hidden = tape
+        values, keys = tape.memory[:2]
+        _, queries, weights, context, y, hidden = tape
         d = d_y * (1 - y * y)
         d_context = back(context, params["weight_context"], d, grads["weight_context"], grads["bias"])
         d_queries = back(queries, params["weight_output"], d, grads["weight_output"], None)

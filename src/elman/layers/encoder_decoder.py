@@ -12,10 +12,19 @@ from elman.layers import attention
 from elman.layers.attention import Attention, AttentionTape, Memory
 from elman.layers.base import Context, Layer
 from elman.layers.boundary import Form, arrange
-from elman.layers.embedding import Embedding
 from elman.layers.linear import Linear
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_leaves, tree_map
+
+BACKGROUND = 0.1  # share of the background in what a lexicon says
+
+
+class Lexicon(NamedTuple):
+    """What each source token is translated to, known from elsewhere; it is data, and no parameter."""
+
+    ids: Array  # (V_source, k) target tokens
+    p: Array  # (V_source, k) their probabilities; at most 1 in all, 0 fills up
+    background: Array  # (V,) probability of each target token, whatever the source; above 0
 
 
 class Pair(NamedTuple):
@@ -24,6 +33,7 @@ class Pair(NamedTuple):
     source: Any  # (B, T) to read, or (T,), or a list of (T_i,)
     target: Any  # (B, S) that go into the decoder, in the same form
     source_lengths: Any = None  # (B,); those of the target are the lengths of the call
+    lexicon: Lexicon | None = None
 
 
 class _Arranged(NamedTuple):
@@ -33,6 +43,7 @@ class _Arranged(NamedTuple):
     target: Array  # (S, B)
     source_lengths: Any  # (B,) or () where all rows are full
     source_valid: Any  # (T, B, 1) or ()
+    lexicon: Any  # or ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,12 +55,12 @@ class EncoderDecoder(Layer):
         m_1 ... m_T = encoder(source)
         s_0         = tanh(bridge.weight [m_1, m_T] + bridge.bias)     each array of the decoder's state
         q_1 ... q_S = decoder(target; s_0)
-        y_s         = output(attention(q_s; m_1 ... m_T))              with a lexicon: output([attention, u_s])
-        u_s         = sum_t a_st lexicon(source_t)                     a_st being the weights of attention
+        y_s         = output(attention(q_s; m_1 ... m_T))
+        y_s        += log(0.9 sum_t a_st lexicon(source_t) + 0.1 background)     where x has a lexicon
 
-    x is a `Pair` (source, target, source_lengths), the target being what goes into the decoder (teacher forcing); the
-    state is the decoder's, and None starts from the encoder; ``lengths`` are those of the target. Nothing that
-    attention gives enters the recurrence, so the whole target is one call of its kernel: see docs/decisions.
+    x is a `Pair` (source, target, source_lengths, lexicon), the target being what goes into the decoder (teacher
+    forcing); the state is the decoder's, and None starts from the encoder; ``lengths`` are those of the target. Nothing
+    that attention gives enters the recurrence, so the whole target is one call of its kernel: see docs/decisions.
 
     Parameters
     ----------
@@ -58,10 +69,12 @@ class EncoderDecoder(Layer):
     output : features (B, S, O) -> logits (B, S, V)
     attention : "dot", "general" or "additive" as in `Attention`, or "none": the decoder sees m_1 and m_T only
     attention_size : O, features of what attention gives
-    lexicon_size : R, features of a second vector of each source token that goes to the output by attention alone, so
-        that what a word is translated to can be learned, or given, apart from the sentence; 0: none
 
-    Source: Cho et al. (2014); Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong et al. (2015).
+    With a lexicon, where attention points (a_st) matters from the first step on, and the network learns what the
+    lexicon does not know: inflection, order, and which of several words.
+
+    Source: Cho et al. (2014); Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong et al. (2015);
+    lexicon: Arthur, Neubig and Nakamura (2016).
     """
 
     encoder: Layer
@@ -70,7 +83,6 @@ class EncoderDecoder(Layer):
     _: KW_ONLY
     attention: str = "general"
     attention_size: int = 256
-    lexicon_size: int = 0
 
     def __post_init__(self) -> None:
         name = "EncoderDecoder"
@@ -86,10 +98,7 @@ class EncoderDecoder(Layer):
             raise ValueError(f"{name}: decoder must be causal and have a state, got {self.decoder!r}")
         if self.attention != "none":
             self.attend  # noqa: B018  # refuses sizes that do not fit
-        checks.in_range(name, "lexicon_size", self.lexicon_size, 0)
-        if self.lexicon_size and self.attention == "none":
-            raise ValueError(f"{name}: a lexicon is read by attention, and there is none")
-        size = self.decoder.out_size if self.attention == "none" else self.attention_size + self.lexicon_size
+        size = self.decoder.out_size if self.attention == "none" else self.attention_size
         if self.output.in_size not in (None, size):
             raise ValueError(f"{name}: output takes {self.output.in_size} features, but gets {size}")
 
@@ -125,14 +134,7 @@ class EncoderDecoder(Layer):
         M = self.encoder.out_size
         assert M is not None
         bridge = Linear(2 * M, sum(self._state_sizes), activation="tanh")
-        parts: dict[str, Layer] = {"encoder": self.encoder, "bridge": bridge, "decoder": self.decoder}
-        if self._lexicon is not None:
-            parts["lexicon"] = self._lexicon
-        return {**parts, "output": self.output}
-
-    @property
-    def _lexicon(self) -> Embedding | None:
-        return Embedding(self.encoder.in_size or 0, self.lexicon_size) if self.lexicon_size else None
+        return {"encoder": self.encoder, "bridge": bridge, "decoder": self.decoder, "output": self.output}
 
     def shapes(self) -> Shapes:  # noqa: D102
         return {**super().shapes(), **({} if self.attention == "none" else {"attention": self.attend.shapes()})}
@@ -141,8 +143,6 @@ class EncoderDecoder(Layer):
         super().fill(params, rng)
         if self.attention != "none":
             self.attend.fill(params.child("attention"), rng)
-        if self.lexicon_size:
-            params.child("lexicon").flat[:] *= 0.1  # it adds to the output as it is
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """Return a state of zeros of the decoder."""
@@ -150,7 +150,7 @@ class EncoderDecoder(Layer):
 
     def arrange(self, x: Any, lengths: Any, dtype: Any) -> tuple[Any, Form]:  # noqa: D102
         name = "EncoderDecoder"
-        if not isinstance(x, tuple) or len(x) not in (2, 3):
+        if not isinstance(x, tuple) or len(x) not in (2, 3, 4):
             raise TypeError(f"{name}: x must be a Pair(source, target, source_lengths), got {type(x).__name__}")
         pair = Pair(*x)
         source, form = self._arrange_source(pair.source, pair.source_lengths, dtype)
@@ -159,8 +159,21 @@ class EncoderDecoder(Layer):
         )
         if form.shape[1] != target_form.shape[1]:
             raise ValueError(f"{name}: {form.shape[1]} rows of the source, but {target_form.shape[1]} of the target")
-        some = ((), ()) if form.valid is None else (form.lengths, form.valid)
-        return _Arranged(source, target, *some), target_form
+        lengths, valid = ((), ()) if form.valid is None else (form.lengths, form.valid)
+        if pair.lexicon is not None:
+            self.check_lexicon(pair.lexicon)
+        return _Arranged(source, target, lengths, valid, () if pair.lexicon is None else pair.lexicon), target_form
+
+    def check_lexicon(self, lexicon: Lexicon) -> None:
+        """Raise ValueError where a lexicon is not one for this layer."""
+        shapes = tuple(np.shape(part) for part in lexicon)
+        n_source, V = self.encoder.in_size, self.out_size
+        if self.attention == "none":
+            raise ValueError("EncoderDecoder: a lexicon is read by attention, and there is none")
+        if len(shapes) != 3 or shapes[0] != shapes[1] or shapes[0][:1] != (n_source,) or shapes[2] != (V,):
+            raise ValueError(
+                f"EncoderDecoder: a lexicon must be ids and p ({n_source}, k) and background ({V},), got {shapes}"
+            )
 
     def _arrange_source(self, source: Any, lengths: Any, dtype: Any) -> tuple[Array, Form]:
         """Return the source time-major, with a step of padding where there is none at all."""
@@ -178,17 +191,25 @@ class EncoderDecoder(Layer):
         reading = Context(x.source_lengths, x.source_valid, context.rng, context.keep)
         if isinstance(x.source_valid, tuple):
             reading = _plain(context)
-        memory, start, read_tape = self._read(params, x.source, reading)
+        memory, start, read_tape = self._read(params, x.source, reading, x.lexicon or None)
         q, end, decoder_tape = self.decoder._forward(
             params.child("decoder"), x.target, start if state is None else state, context
         )
         attention_tape = None
         if memory is not None:
-            q, attention_tape = self._attend(params, q, memory)
+            q, attention_tape = self.attend.forward(params.child("attention"), q, memory)
         y, _, output_tape = self.output._forward(params.child("output"), q, None, context)
-        return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None)
+        mixed = None
+        if attention_tape is not None and attention_tape.memory.words is not None:
+            mixed = _mix(attention_tape)
+            y = y + np.log(mixed).swapaxes(0, 1)
+            if context.valid is not None:
+                y = np.where(context.valid, y, 0)
+        return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None, mixed)
 
-    def _read(self, params: Params, source: Array, context: Context) -> tuple[Memory | None, Any, Any]:
+    def _read(
+        self, params: Params, source: Array, context: Context, lexicon: Lexicon | None = None
+    ) -> tuple[Memory | None, Any, Any]:
         """Return the memory for attention, the start of the decoder, and the tapes."""
         values, _, encoder_tape = self.encoder._forward(params.child("encoder"), source, None, context)
         bridge = self.children()["bridge"]
@@ -199,35 +220,15 @@ class EncoderDecoder(Layer):
         memory = None
         if self.attention != "none":
             memory = self.attend.read(params.child("attention"), values, context.valid)
-        if memory is not None and self._lexicon is not None:
-            lexical, _, _ = self._lexicon._forward(params.child("lexicon"), source, None, context)
-            memory = memory._replace(lexical=lexical)
-        return memory, start, (encoder_tape, bridge_tape, values.shape, source)
-
-    def _attend(self, params: Params, q: Array, memory: Memory) -> tuple[Array, AttentionTape]:
-        """Return what the output takes, for queries (S, B, D), and the tape."""
-        y, tape = self.attend.forward(params.child("attention"), q, memory)
-        if memory.lexical is not None:
-            y = np.concatenate([y, (tape.weights @ memory.lexical.swapaxes(0, 1)).swapaxes(0, 1)], axis=2)
-        return y, tape
-
-    def _attend_backward(
-        self, params: Params, tape: AttentionTape, d: Array, grads: Params, source: Array, context: Context
-    ) -> tuple[Array, Array]:
-        """Return the gradients of the queries and of the encoder's outputs."""
-        d_weights, lexical = None, tape.memory.lexical
-        if lexical is not None and self._lexicon is not None:
-            d_u = d[:, :, self.attention_size :].swapaxes(0, 1)  # (B, S, R)
-            d_weights = d_u @ lexical.transpose(1, 2, 0)
-            d_lexical = (tape.weights.swapaxes(1, 2) @ d_u).swapaxes(0, 1)
-            self._lexicon._backward(params.child("lexicon"), source, d_lexical, (), grads.child("lexicon"), context)
-        d_y = d[:, :, : self.attention_size]
-        return self.attend.backward(params.child("attention"), tape, d_y, grads.child("attention"), d_weights)
+        if memory is not None and lexicon is not None:
+            words = _look_up(lexicon, source, params.dtype)
+            memory = memory._replace(words=words, background=lexicon.background.astype(params.dtype))
+        return memory, start, (encoder_tape, bridge_tape, values.shape)
 
     def _backward(
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
     ) -> tuple[Array | None, Any, Any]:
-        reading, (encoder_tape, bridge_tape, shape, source), decoder_tape, attention_tape, output_tape, bridged = tape
+        reading, (encoder_tape, bridge_tape, shape), decoder_tape, attention_tape, output_tape, bridged, mixed = tape
         at_end = self.output.zero_state(shape[1], params.dtype)
         d_q, _, _ = self.output._backward(
             params.child("output"), output_tape, d_y, at_end, grads.child("output"), context
@@ -235,7 +236,13 @@ class EncoderDecoder(Layer):
         assert d_q is not None
         d_values = np.zeros(shape, params.dtype)
         if attention_tape is not None:
-            d_q, d_values = self._attend_backward(params, attention_tape, d_q, grads, source, reading)
+            d_weights = None
+            if mixed is not None:  # padding was never an output
+                d = d_y if context.valid is None else np.where(context.valid, d_y, 0)
+                d_weights = (1 - BACKGROUND) * (d.swapaxes(0, 1) / mixed) @ attention_tape.memory.words.swapaxes(1, 2)
+            d_q, d_values = self.attend.backward(
+                params.child("attention"), attention_tape, d_q, grads.child("attention"), d_weights
+            )
         _, d_start, d_states = self.decoder._backward(
             params.child("decoder"), decoder_tape, d_q, d_state, grads.child("decoder"), context
         )
@@ -256,10 +263,14 @@ class EncoderDecoder(Layer):
 
     # -------------------------------------------------------------------------------------------- one token at a time
 
-    def read(self, params: Params, source: Any, *, lengths: Any = None) -> tuple[Memory | None, Any]:
+    def read(
+        self, params: Params, source: Any, *, lengths: Any = None, lexicon: Lexicon | None = None
+    ) -> tuple[Memory | None, Any]:
         """Return the memory of a batch of sources (B, T) and the decoder's first state: what `step` goes on from."""
         x, form = self._arrange_source(source, lengths, params.dtype)
-        return self._read(params, x, Context(form.lengths, form.valid, None, keep=False))[:2]
+        if lexicon is not None:
+            self.check_lexicon(lexicon)
+        return self._read(params, x, Context(form.lengths, form.valid, None, keep=False), lexicon)[:2]
 
     def step(self, params: Params, ids: Array, state: Any, memory: Memory | None) -> tuple[Array, Any, Array | None]:
         """Write one token of K texts for each of B sources: all of them are one batch.
@@ -277,18 +288,40 @@ class EncoderDecoder(Layer):
         B, K = ids.shape
         context = Context(None, None, None, keep=False)
         q, state, _ = self.decoder._forward(params.child("decoder"), ids.reshape(1, B * K), state, context)
-        weights = None
+        weights, mixed = None, None
         if memory is not None:
             queries = q.reshape(B, K, q.shape[2]).swapaxes(0, 1)
-            attended, tape = self._attend(params, queries, memory)
+            attended, tape = self.attend.forward(params.child("attention"), queries, memory)
             q, weights = np.ascontiguousarray(attended.swapaxes(0, 1)).reshape(1, B * K, -1), tape.weights
+            mixed = _mix(tape) if memory.words is not None else None
         y, _, _ = self.output._forward(params.child("output"), q, None, context)
-        return y.reshape(B, K, y.shape[2]), state, weights
+        y = y.reshape(B, K, y.shape[2])
+        return y if mixed is None else y + np.log(mixed), state, weights
 
 
 def _plain(context: Context) -> Context:
     """Return the context of one step, which every row has."""
     return Context(None, None, context.rng, context.keep)
+
+
+def _look_up(lexicon: Lexicon, source: Array, dtype: Any) -> Array:
+    """Return the probabilities (B, T, V) of what each token of source (T, B) is translated to."""
+    T, B = source.shape
+    words = np.zeros((B * T, len(lexicon.background)), dtype)
+    ids = source.swapaxes(0, 1).ravel()
+    np.add.at(words, (np.arange(B * T)[:, None], lexicon.ids[ids]), lexicon.p[ids].astype(dtype))
+    return words.reshape(B, T, -1)
+
+
+def _mix(tape: AttentionTape) -> Array:
+    """Return the words (B, S, V) that attention points at, over the background."""
+    words, background = tape.memory.words, tape.memory.background
+    assert words is not None
+    assert background is not None
+    mixed: Array = tape.weights @ words
+    mixed *= 1 - BACKGROUND
+    mixed += BACKGROUND * background
+    return mixed
 
 
 def _ends(context: Context, T: int, B: int) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from elman import checks
-from elman.layers import Pair
+from elman.layers import Lexicon, Pair
 from elman.params import Array
 from elman.sequences import Batch, Batches, pad
 from elman.tasks.text import read_text
@@ -87,6 +87,7 @@ class PairBuckets(Batches):
     batch_size : pairs in a batch; the last of an epoch may be smaller
     seed : of the shuffling
     n_epochs : passes over the pairs; None for ever
+    lexicon : goes with every batch
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class PairBuckets(Batches):
         *,
         seed: int = 0,
         n_epochs: int | None = None,
+        lexicon: Lexicon | None = None,
     ) -> None:
         checks.positive("PairBuckets", batch_size=batch_size)
         if not pairs:
@@ -104,6 +106,7 @@ class PairBuckets(Batches):
         self.target = [np.asarray([BEGIN, *target, END], np.int32) for _, target in pairs]
         self.batch_size = batch_size
         self.seed = seed
+        self.lexicon = lexicon
         self.n_in_epoch = -(-len(pairs) // batch_size)
         self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
         self._sizes = np.array([[len(row) for row in self.source], [len(row) for row in self.target]])
@@ -116,7 +119,7 @@ class PairBuckets(Batches):
         rows = self._order[k * self.batch_size : (k + 1) * self.batch_size]
         source, source_lengths = pad([self.source[row] for row in rows], np.int32)
         target, lengths = pad([self.target[row] for row in rows], np.int32)
-        return Batch(Pair(source, target[:, :-1], source_lengths), target[:, 1:], lengths - 1)
+        return Batch(Pair(source, target[:, :-1], source_lengths, self.lexicon), target[:, 1:], lengths - 1)
 
     def _shuffle(self, epoch: int) -> Array:
         """Sort by the lengths of target and source with random ties, cut into batches, and shuffle those."""

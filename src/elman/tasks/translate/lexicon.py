@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from elman.layers import Lexicon
 from elman.params import Array
+from elman.tasks.translate.tokens import END
 
 
 def learn_lexicon(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], n_source: int, n_target: int, *, rounds: int = 6
-) -> Array:
-    """Return p(target token | source token), (n_source, n_target), by IBM model 1.
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    n_source: int,
+    n_target: int,
+    *,
+    size: int = 16,
+    rounds: int = 6,
+) -> Lexicon:
+    """Return what each source token is translated to, by IBM model 1, and how often each target token occurs.
 
     ::
 
@@ -20,13 +27,14 @@ def learn_lexicon(
         c(f, e)     = sum over pairs and their tokens e of p(f -> e) / sum_f' p(f' -> e)
 
     Each round divides every target token among the source tokens of its sentence and counts anew (expectation
-    maximisation). Tokens that no pair holds have a row of zeros.
+    maximisation). Tokens that no pair holds have no translation. The end counts in the background only.
     Source: Brown, Della Pietra, Della Pietra and Mercer (1993).
 
     Parameters
     ----------
     pairs : (source ids, target ids)
     n_source, n_target : sizes of the vocabularies
+    size : translations to keep of each token, the likeliest
     rounds : of counting
     """
     cells, groups, n_groups = [], [], 0  # each (f, e) that meet, as one number, and which target token it belongs to
@@ -43,24 +51,24 @@ def learn_lexicon(
         share = p[cell] / np.bincount(group, p[cell], n_groups)[group]
         p = np.bincount(cell, share, len(met))
         p = p / np.bincount(row, p, n_source)[row]
-    table = np.zeros((n_source, n_target))
-    table.ravel()[met] = p
-    return table
+    return Lexicon(*_likeliest(met, p, n_source, n_target, size), _background(pairs, n_target))
 
 
-def factorise(table: Array, rank: int, *, seed: int = 0) -> tuple[Array, Array]:
-    """Return u (n, rank) and v (m, rank) whose product u v^T is near a table (n, m).
+def _likeliest(met: Array, p: Array, n_source: int, n_target: int, size: int) -> tuple[Array, Array]:
+    """Return the likeliest translations of each source token and their probabilities, (n_source, size)."""
+    row, column = np.divmod(met, n_target)
+    order = np.lexsort((-p, row))  # by source token, the likeliest first
+    row, column, p = row[order], column[order], p[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = rank < size
+    ids, likely = np.zeros((n_source, size), np.int32), np.zeros((n_source, size), np.float32)
+    ids[row[kept], rank[kept]], likely[row[kept], rank[kept]] = column[kept], p[kept]
+    return ids, likely
 
-    Truncated singular values, by random projections (Halko, Martinsson and Tropp 2011), split evenly.
-    """
-    rng = np.random.default_rng(seed)
-    n = min(rank, *table.shape)
-    basis = table @ rng.standard_normal((table.shape[1], min(n + 16, *table.shape)))
-    for _ in range(3):
-        basis = table @ (table.T @ np.linalg.qr(basis)[0])
-    q = np.linalg.qr(basis)[0]
-    u, s, v = np.linalg.svd(q.T @ table, full_matrices=False)
-    root = np.sqrt(s[:n])
-    first, second = np.zeros((table.shape[0], rank)), np.zeros((table.shape[1], rank))
-    first[:, :n], second[:, :n] = (q @ u)[:, :n] * root, v[:n].T * root
-    return first, second
+
+def _background(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], n_target: int) -> Array:
+    """Return the frequency of each target token, the end included, (n_target,); a little for those that never occur."""
+    occurring = np.concatenate([np.asarray([*target, END], np.int64) for _, target in pairs])
+    counts = np.bincount(occurring, minlength=n_target) + 0.1
+    shares: Array = (counts / counts.sum()).astype(np.float32)
+    return shares

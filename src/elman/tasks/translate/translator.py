@@ -10,16 +10,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman import checks
-from elman.layers import GRU, LSTM, RNN, Dropout, Embedding, EncoderDecoder, Layer, Linear, Recurrent, Sequential, stack
+from elman.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Dropout,
+    Embedding,
+    EncoderDecoder,
+    Layer,
+    Lexicon,
+    Linear,
+    Recurrent,
+    Sequential,
+    stack,
+)
 from elman.losses import Smoothed
 from elman.model import Model, load_all
 from elman.optim import Adam, Cosine, Warmup
 from elman.params import Array
 from elman.sequences import Batch, pad
 from elman.tasks.translate.data import LinePair, PairBuckets
-from elman.tasks.translate.lexicon import factorise, learn_lexicon
+from elman.tasks.translate.lexicon import learn_lexicon
 from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
-from elman.tasks.translate.tokens import END, UNKNOWN, Tokens
+from elman.tasks.translate.tokens import UNKNOWN, Tokens
 from elman.train import Training, evaluate, train
 
 CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -116,6 +129,7 @@ class Translator:
         self.source = source
         self.target = target
         self.max_ratio = max_ratio
+        self.lexicon: Lexicon | None = None
 
     @classmethod
     def build(
@@ -130,7 +144,6 @@ class Translator:
         dropout: float = 0.2,
         attention: str = "general",
         shortcut: bool = False,
-        lexicon_size: int = 0,
         seed: int = 0,
     ) -> Translator:
         """Return an untrained model.
@@ -147,8 +160,6 @@ class Translator:
         attention : "general", "dot", "additive" or "none"
         shortcut : add to what each layer of the encoder gives what it gets, where both have one size: attention then
             sees the words themselves, too
-        lexicon_size : features of a second vector of each source token, which goes to the output by attention alone;
-            `learn_lexicon` gives it values
         seed : of the initial weights
         """
         checks.one_of("Translator", "cell", cell, CELLS)
@@ -163,10 +174,9 @@ class Translator:
         layer = EncoderDecoder(
             Sequential(Embedding(len(source), E), *drop, *reader.layers, *drop),
             Sequential(Embedding(len(target), E), *drop, *writer.layers),
-            Sequential(*drop, Linear(H + lexicon_size, len(target))),
+            Sequential(*drop, Linear(H, len(target))),
             attention=attention,
             attention_size=H,
-            lexicon_size=lexicon_size,
         )
         return cls(layer.init(seed), source, target)
 
@@ -176,30 +186,12 @@ class Translator:
         """Return the ids of both lines of each pair."""
         return [(self.source.encode(a), self.target.encode(b)) for a, b in pairs]
 
-    def learn_lexicon(self, pairs: Sequence[IdPair], *, strength: float = 1.0) -> None:
-        """Give the lexicon its first values, so that training begins with what each token is translated to.
+    def learn_lexicon(self, pairs: Sequence[IdPair]) -> None:
+        """Give the model a lexicon: what each token is translated to, counted from pairs by IBM model 1.
 
-        ::
-
-            lexicon_f . output_e  ~  strength log(p(e | f) / p(e)), where that is above 0        bias_e = log p(e)
-
-        with p(e | f) of IBM model 1. Attention then has something to point at from the first step on.
+        Attention then has something to point at from the first step on. Worth it where there are few pairs.
         """
-        R = self.layer.lexicon_size
-        if not R:
-            raise ValueError("learn_lexicon: the model has no lexicon; build it with a lexicon_size")
-        checks.in_range("learn_lexicon", "strength", strength, 0)
-        n_source, n_target = len(self.source), len(self.target)
-        ended = [(source, [*target, END]) for source, target in pairs]
-        table = learn_lexicon([(source, target) for source, target in pairs], n_source, n_target)
-        counts = np.bincount(np.concatenate([np.asarray(target) for _, target in ended]), minlength=n_target)
-        likely = (counts + 0.1) / (counts + 0.1).sum()
-        table = np.log(np.maximum(table / likely, 1.0))
-        u, v = factorise(table, R)
-        name = f"output.{len(self.layer.output.children()) - 1}"
-        self.model.params["lexicon.weight"] = u
-        self.model.params[f"{name}.weight"][:, -R:] = strength * v
-        self.model.params[f"{name}.bias"] = np.log(likely)
+        self.lexicon = learn_lexicon(pairs, len(self.source), len(self.target))
 
     def training(
         self, pairs: Sequence[IdPair], recipe: Recipe, *, resume: str | os.PathLike[str] | None = None
@@ -223,7 +215,7 @@ class Translator:
         fall = Cosine(recipe.learning_rate, total_steps=recipe.n_steps - warmup)
         return train(
             self.model,
-            PairBuckets(used, recipe.batch_size, seed=recipe.seed),
+            PairBuckets(used, recipe.batch_size, seed=recipe.seed, lexicon=self.lexicon),
             loss=Smoothed(recipe.label_smoothing),
             optimizer=Adam(Warmup(fall, warmup_steps=warmup)),
             clip_norm=recipe.clip_norm,
@@ -241,7 +233,7 @@ class Translator:
     ) -> float:
         """Return the mean of -log p(token) in nats, ends counted, of translations given from token to token."""
         with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: the numbers say it
-            return evaluate(self.model, progress(PairBuckets(pairs, batch_size, n_epochs=1))).loss
+            return evaluate(self.model, progress(PairBuckets(pairs, batch_size, n_epochs=1, lexicon=self.lexicon))).loss
 
     # ---------------------------------------------------------------------------------------------------- in use
 
@@ -299,7 +291,7 @@ class Translator:
         before: int,
     ) -> list[list[Hypothesis]]:
         source, lengths = pad(sources, np.int32)
-        writer = NetworkWriter(self.model, source, lengths)
+        writer = NetworkWriter(self.model, source, lengths, self.lexicon)
         return beam_search(
             writer,
             writer.start,
@@ -334,7 +326,7 @@ class Translator:
 
     def save(self, path: str | os.PathLike[str], *, about: dict[str, Any] | None = None) -> None:
         """Write model and tokens to one file, whole or not at all."""
-        self.model.save(path, about=self._about(about))
+        self.model.save(path, about=self._about(about), tensors=self._tensors())
 
     def save_training(
         self,
@@ -345,7 +337,10 @@ class Translator:
         tensors: dict[str, Array] | None = None,
     ) -> None:
         """Write model, tokens, and all that the training needs to go on, to one file, whole or not at all."""
-        training.save(path, about=self._about(about), tensors=tensors)
+        training.save(path, about=self._about(about), tensors={**self._tensors(), **(tensors or {})})
+
+    def _tensors(self) -> dict[str, Array]:
+        return {} if self.lexicon is None else {f"lexicon/{k}": v for k, v in self.lexicon._asdict().items()}
 
     def _about(self, about: dict[str, Any] | None) -> dict[str, Any]:
         tokens = {"source": self.source.to_json(), "target": self.target.to_json(), "max_ratio": self.max_ratio}
@@ -367,18 +362,37 @@ class Translator:
             if not isinstance(tokens, dict):
                 raise ValueError("it has no tokens")
             source, target = (Tokens.from_json(tokens.get(name)) for name in ("source", "target"))
-            return cls(model, source, target, tokens.get("max_ratio", 2.0)), about, tensors
+            translator = cls(model, source, target, tokens.get("max_ratio", 2.0))
+            translator.lexicon = _read_lexicon(tensors, translator.layer, len(target))
+            return translator, about, tensors
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: damaged: {error}") from error
+
+
+def _read_lexicon(tensors: dict[str, Array], layer: EncoderDecoder, n_target: int) -> Lexicon | None:
+    """Take the lexicon out of the tensors of a file; ValueError where it is damaged."""
+    found = {name: tensors.pop(f"lexicon/{name}", None) for name in Lexicon._fields}
+    if all(part is None for part in found.values()):
+        return None
+    ids, p, background = found.values()
+    if ids is None or p is None or background is None:
+        raise ValueError("a part of its lexicon is missing")
+    lexicon = Lexicon(ids, p, background)
+    layer.check_lexicon(lexicon)
+    if ids.dtype.kind not in "ui" or not ((ids >= 0) & (ids < n_target)).all():
+        raise ValueError(f"ids of its lexicon must be integers from 0 to {n_target - 1}")
+    if not ((p >= 0).all() and (p.sum(axis=1) < 1.001).all() and (background > 0).all() and background.sum() < 1.001):
+        raise ValueError("its lexicon does not hold probabilities")
+    return lexicon
 
 
 class NetworkWriter:
     """An EncoderDecoder that has read a batch of sources (B, T), for `beam_search`."""
 
-    def __init__(self, model: Model, source: Array, lengths: Array) -> None:
+    def __init__(self, model: Model, source: Array, lengths: Array, lexicon: Lexicon | None = None) -> None:
         assert isinstance(model.layer, EncoderDecoder)
         self._layer, self._params = model.layer, model.params
-        self._memory, self.start = self._layer.read(self._params, source, lengths=lengths)
+        self._memory, self.start = self._layer.read(self._params, source, lengths=lengths, lexicon=lexicon)
 
     def step(self, ids: Array, state: Any) -> tuple[Array, Any, Array | None]:
         """Return logits (B, K, V), state and attention (B, K, T) or None after the last tokens ids (B, K)."""
