@@ -8,7 +8,7 @@
 Tasks: tatoeba (English to Mandarin), tanaka (English to Japanese), both by characters on the target's side. Results are
 benchmarks/results/accuracy-translation-TASK-SIDE.json and speed-translation-TASK.json, or --out.
 
-Both sides get the same tokens, the same batches in the same order, the same sizes, and Adam with the same schedule;
+Both sides get the same tokens, lexicon, batches in the same order, sizes, and Adam with the same schedule;
 each draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being
 the batch, with the same beam, length norm and rule to stop. Both write the best weights by loss on the held-out part.
 """
@@ -38,10 +38,10 @@ class Plan:
     """What both sides do."""
 
     task: str
-    steps: int = 3000
+    steps: int = 1200
     batch_size: int = 64
-    embedding_size: int = 128
-    hidden_size: int = 256
+    embedding_size: int = 192
+    hidden_size: int = 192
     dropout: float = 0.3
     learning_rate: float = 2e-3
     warmup_steps: int = 100
@@ -115,7 +115,7 @@ class TorchSide:
         ratios = sorted((len(b) + 1) / max(len(a), 1) for a, b in train)
         self.max_ratio = min(max(1.0, ratios[int(0.995 * (len(ratios) - 1))]), 100.0)
         self.batches = PairBuckets(train, plan.batch_size, seed=plan.seed)
-        self.net = make_torch(plan, len(translator.source), len(translator.target))
+        self.net = make_torch(plan, len(translator.source), len(translator.target), translator.lexicon)
         self.parameters = sum(p.numel() for p in self.net.parameters())
         self.versions = {"torch": torch.__version__}
         self.best: Any = None
@@ -187,14 +187,14 @@ class TorchSide:
         ids, pieces = self.tokens.source.split(line)
         if not ids:
             return ""
-        memory, keys, state = self.net.read(torch.tensor([ids]), torch.tensor([len(ids)]))
+        read, state = self.net.read(torch.tensor([ids]), torch.tensor([len(ids)]))
         limit = 10 + math.ceil(self.max_ratio * len(ids))
         last, scores = torch.tensor([1]), torch.zeros(1)
         texts: list[tuple[list[int], list[int]]] = [([], [])]
         finished: list[tuple[float, list[int], list[int]]] = []
         for step in range(1, limit + 1):
             b = len(texts)
-            logits, state, weights = self.net.step(last, state, memory.expand(b, -1, -1), keys.expand(b, -1, -1))
+            logits, state, weights = self.net.step(last, state, [part.expand(b, -1, -1) for part in read])
             log_p = torch.log_softmax(logits, -1) + scores[:, None]
             log_p[:, 1] = -math.inf  # the begin of a sentence
             if step == limit:
@@ -224,7 +224,7 @@ class TorchSide:
         return self.tokens.target.decode(found, [pieces[k] for k in looked])
 
 
-def make_torch(plan: Plan, n_source: int, n_target: int) -> Any:
+def make_torch(plan: Plan, n_source: int, n_target: int, lexicon: Any) -> Any:
     """Return the same network in PyTorch."""
     import torch
     from torch import nn
@@ -241,33 +241,39 @@ def make_torch(plan: Plan, n_source: int, n_target: int) -> Any:
             self.combine = nn.Linear(2 * H, H)
             self.output = nn.Linear(H, n_target)
             self.drop = nn.Dropout(plan.dropout)
+            table = torch.zeros(n_source, n_target)
+            table.scatter_add_(1, torch.tensor(lexicon.ids).long(), torch.tensor(lexicon.p))
+            self.register_buffer("table", table, persistent=False)
+            self.register_buffer("background", torch.tensor(lexicon.background), persistent=False)
 
         def read(self, source: Any, lengths: Any) -> tuple[Any, Any, Any]:
             x = self.drop(self.source(source))
             packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
             memory, _ = nn.utils.rnn.pad_packed_sequence(self.encoder(packed)[0], batch_first=True)
-            memory = self.drop(memory)
+            memory = self.drop(memory + x)
             ends = torch.cat([memory[:, 0], memory[torch.arange(len(source)), lengths - 1]], -1)
             h, c = torch.tanh(self.bridge(ends)).chunk(2, -1)
-            return memory, self.key(memory), (h[None].contiguous(), c[None].contiguous())
+            return (memory, self.key(memory), self.table[source]), (h[None].contiguous(), c[None].contiguous())
 
-        def attend(self, q: Any, memory: Any, keys: Any, hidden: Any = None) -> tuple[Any, Any]:
+        def attend(self, q: Any, read: Any, hidden: Any = None) -> tuple[Any, Any]:
+            memory, keys, words = read
             scores = torch.bmm(q, keys.transpose(1, 2)) / math.sqrt(q.shape[-1])
             if hidden is not None:
                 scores = scores.masked_fill(hidden[:, None], -math.inf)
             weights = torch.softmax(scores, -1)
             mixed = torch.tanh(self.combine(torch.cat([torch.bmm(weights, memory), q], -1)))
-            return self.output(self.drop(mixed)), weights
+            known = torch.log(0.9 * torch.bmm(weights, words) + 0.1 * self.background)
+            return self.output(self.drop(mixed)) + known, weights
 
         def forward(self, source: Any, lengths: Any, target: Any) -> Any:
-            memory, keys, state = self.read(source, lengths)
+            read, state = self.read(source, lengths)
             q, _ = self.decoder(self.drop(self.target(target)), state)
-            hidden = torch.arange(memory.shape[1]) >= lengths[:, None]
-            return self.attend(q, memory, keys, hidden)[0]
+            hidden = torch.arange(read[0].shape[1]) >= lengths[:, None]
+            return self.attend(q, read, hidden)[0]
 
-        def step(self, last: Any, state: Any, memory: Any, keys: Any) -> tuple[Any, Any, Any]:
+        def step(self, last: Any, state: Any, read: Any) -> tuple[Any, Any, Any]:
             q, state = self.decoder(self.target(last[:, None]), state)
-            y, weights = self.attend(q, memory, keys)
+            y, weights = self.attend(q, read)
             return y[:, 0], state, weights[:, 0]
 
     return Net()
@@ -289,8 +295,10 @@ def prepare(plan: Plan, name: str, threads: int) -> tuple[Any, dict[str, Any], d
         embedding_size=plan.embedding_size,
         hidden_size=plan.hidden_size,
         dropout=plan.dropout,
+        shortcut=True,
         seed=plan.seed,
     )
+    translator.learn_lexicon(translator.encode(pairs["train"]))
     ids = {part: translator.encode(of_part) for part, of_part in pairs.items()}
     return SIDES[name](plan, translator, ids["train"], threads), pairs, ids
 
@@ -348,8 +356,18 @@ def run(plan: Plan, name: str, threads: int, out: Path, save: Path | None) -> No
             "samples": [[*pair, text] for pair, text in zip(pairs[part][:20], texts[:20], strict=True)],
         }
         print(f"{name} {part}: BLEU {score.bleu:.2f} {score.signature}", flush=True)
+    if name == "elman":
+        result["attention"] = looked(side.translator, [a for a, _ in pairs["dev"]][:6])
     result["complete"] = True
     write_json(out, result)
+
+
+def looked(translator: Any, lines: list[str]) -> list[dict[str, Any]]:
+    """Return where attention looked in the translations of some lines, for a picture."""
+    found = [best for best, *_ in translator.translate(lines, attention=True)]
+    return [
+        {"source": f.source_pieces, "target": f.target_pieces, "weights": f.attention.round(3).tolist()} for f in found
+    ]
 
 
 def tokens_of(side: Any) -> tuple[Any, Any]:
@@ -413,7 +431,7 @@ def share_weights(ours: ElmanSide, theirs: TorchSide, path: Path) -> None:
 
     import elman
 
-    params = elman.load(path).params
+    params = elman.load(path).params  # the lexicon is counted anew, from the same pairs
     ours.translator.model.params.flat[:] = params.flat
     theirs.max_ratio = ours.translator.max_ratio
 

@@ -25,12 +25,13 @@ def twins(tmp_path_factory):
     module = importlib.util.module_from_spec(spec)
     sys.modules["translation"] = module
     spec.loader.exec_module(module)
-    plan = module.Plan("tatoeba", steps=10, embedding_size=6, hidden_size=8, batch_size=5, beam=3, label_smoothing=0.1)
+    plan = module.Plan("tatoeba", steps=10, embedding_size=8, hidden_size=8, batch_size=5, beam=3, label_smoothing=0.1)
     source = Tokens.learn([a for a, _ in PAIRS], "space")
     target = Tokens.learn([b for _, b in PAIRS], "char")
-    translator = Translator.build(source, target, embedding_size=6, hidden_size=8, dropout=0.3, seed=2)
+    translator = Translator.build(source, target, embedding_size=8, hidden_size=8, dropout=0.3, shortcut=True, seed=2)
     translator.model.params.flat[:] += 0.3 * np.random.default_rng(0).standard_normal(translator.model.params.flat.size)
     ids = translator.encode(PAIRS)
+    translator.learn_lexicon(ids)
     path = tmp_path_factory.mktemp("twins") / "m.elman"
     translator.save(path)
     ours, theirs = (module.SIDES[name](plan, translator, ids, 1) for name in ("elman", "torch"))
@@ -41,7 +42,7 @@ def twins(tmp_path_factory):
 
 def test_loss_and_gradient_agree(twins):
     ours, theirs, ids = twins
-    (batch,) = PairBuckets(ids, 5, n_epochs=1)
+    (batch,) = PairBuckets(ids, 5, n_epochs=1, lexicon=ours.translator.lexicon)
     model = ours.translator.model
     y, _, tape = model.forward(batch.x, lengths=batch.lengths)
     loss, d_y = elman.losses.Smoothed(0.1)(y, batch.targets, lengths=batch.lengths)
