@@ -1,7 +1,8 @@
 """Draw the pictures of the papers: ``python scripts/make_pictures.py [FOLDER]``, by default into docs/pictures.
 
 Pictures carry symbols and names of the library, so that one picture serves every language; the one with words in it
-exists twice, and its Chinese form needs a font, as attention does. What looks like a measurement is one: it runs through the library here.
+exists twice, and its Chinese form needs a font, as attention does. What looks like a measurement is one: it runs
+through the library here, or comes from benchmarks/results.
 """
 
 from __future__ import annotations

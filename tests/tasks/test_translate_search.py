@@ -213,6 +213,13 @@ def test_the_bound_of_the_search_is_seen_to_matter():
     assert found[0].score < -0.278647
 
 
+def test_a_model_that_diverged_is_refused_in_words():
+    model, source, lengths = small(0)
+    model.params.flat[:] = np.nan
+    with pytest.raises(FloatingPointError, match="not numbers at step 1; it diverged"):
+        search(model, source, lengths)
+
+
 def test_no_source_no_text():
     writer, state = clock(0)
     assert beam_search(writer, state, 0) == []

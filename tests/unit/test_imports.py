@@ -225,7 +225,8 @@ def test_import_is_quick():
 
 
 CORE = ("params", "kernels", "layers", "model", "checks")
-CORE_LIMIT = 1700  # lines of code, without blank lines, comments and docstrings; what one sitting can read
+BESIDE = {"elman.layers.attention", "elman.layers.encoder_decoder"}  # read on another day
+CORE_LIMIT = 1400  # lines of code, without blank lines, comments and docstrings; what one sitting can read
 
 
 def code_lines(path: Path) -> int:
@@ -243,7 +244,7 @@ def code_lines(path: Path) -> int:
 
 
 def test_the_core_can_be_read_in_one_sitting():
-    sizes = {name: code_lines(path) for name, path in MODULES.items() if family(name) in CORE}
+    sizes = {name: code_lines(path) for name, path in MODULES.items() if family(name) in CORE and name not in BESIDE}
     assert sum(sizes.values()) <= CORE_LIMIT, sizes
     assert len(sizes) > 10
 

@@ -118,6 +118,10 @@ def beam_search(
     while len(rows):
         step = len(history) + 1
         logits, state, weights = writer.step(ids, state)
+        if np.isnan(logits).any():
+            raise FloatingPointError(
+                f"beam_search: the outputs of the model are not numbers at step {step}; it diverged"
+            )
         chosen, parents, tokens = _choose(logits, totals, beam, limits[rows] <= step, forbidden)
         place = np.full(n_sources, -1)
         place[rows] = np.arange(len(rows))
@@ -152,17 +156,26 @@ def _choose(
         end = values[last, :, END]
         values[last] = -np.inf
         values[last, :, END] = end
-    values = values.reshape(b, k * V)
-    n = min(beam, k * V)
-    best = np.argpartition(-values, n - 1, axis=1)[:, :n]
-    picked = np.take_along_axis(values, best, axis=1)
-    order = np.lexsort((best, -picked), axis=1)
-    best = np.take_along_axis(best, order, axis=1)
+    best = _largest(values, min(beam, k * V))
     parents, tokens = np.divmod(best, V)
     sources = np.arange(b)[:, None]
     exact = logits[sources, parents, tokens] + offset[sources, parents]
-    chosen = np.where(np.isfinite(np.take_along_axis(values, best, axis=1)), exact, -np.inf)
+    chosen = np.where(np.isfinite(values[sources, parents, tokens]), exact, -np.inf)
     return chosen, parents, tokens
+
+
+def _largest(values: Array, n: int) -> Array:
+    """Return the places of the n largest of values (b, k, V), each row of k V numbers for itself, the largest first."""
+    b, k, V = values.shape
+    flat = values.reshape(b, k * V)
+    bound = np.full(b, -np.inf)
+    if k >= n:  # the largest of each of k parts: n of them are there, so what is below the n-th is not among the n
+        bound = np.partition(values.max(axis=2), k - n, axis=1)[:, k - n]
+    row, place = np.nonzero(flat >= bound[:, None])
+    order = np.lexsort((place, -flat[row, place], row))
+    starts = np.searchsorted(row, np.arange(b))
+    found: Array = place[order][starts[:, None] + np.arange(n)]
+    return found
 
 
 def _can_improve(bounds: Array, rows: Array, finished: list[list[Any]], n_best: int) -> Array:
