@@ -10,13 +10,15 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
-.venv/installed: pyproject.toml
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/*)
+
+.venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lint]'
 	@touch $@
 
 # PyTorch is the oracle of these tests, never a dependency of the package.
-.venv-parity/installed: pyproject.toml
+.venv-parity/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv-parity
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from elman import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Model, Params, Residual, Sequential, stack
+from elman import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Linear,
+    Model,
+    Params,
+    Residual,
+    Sequential,
+    kernels,
+    stack,
+)
 from elman.layers import Layer, Recurrent
 from elman.trees import tree_map
 
@@ -16,8 +31,21 @@ I, H, V = 3, 4, 7
 B, T = 4, 5
 LENGTHS = {"full": None, "ragged": (3, 5, 0, 1)}  # of the B rows
 DTYPES = ("float32", "float64")
-TWINS = ("reference",)  # the native twin joins here
-EXACT_TWINS: tuple[str, ...] = ()  # modules of twins that give the same bits however a sequence or a batch is cut
+
+
+def _twins() -> tuple[str, ...]:
+    """Return the twins that this installation has; with ELMAN_REQUIRE_NATIVE the native one must be among them."""
+    try:
+        kernels.native_module()
+    except ImportError:
+        if os.environ.get("ELMAN_REQUIRE_NATIVE"):
+            raise
+        return ("reference",)
+    return ("reference", "native")
+
+
+TWINS = _twins()
+EXACT_TWINS = ("elman.kernels.native",)  # the same bits however a sequence or a batch is cut
 
 ZOO: dict[str, Callable[[], Layer]] = {
     "rnn-tanh": lambda: RNN(I, H),

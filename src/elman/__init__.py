@@ -1,8 +1,10 @@
 """Elman: recurrent networks on CPUs. Train a model on sequences, see why it learns or does not, and ship it."""
 
 from elman import diagnose, losses, optim, sequences
+from elman.engine import Engine, Stream
 from elman.kernels import show_config, use_kernels
 from elman.kernels.spec import GRUState, LSTMState, RNNState
+from elman.kernels.threads import get_num_threads, set_num_threads
 from elman.layers import (
     GRU,
     LSTM,
@@ -33,6 +35,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EncoderDecoder",
+    "Engine",
     "GRUState",
     "LSTMState",
     "Layer",
@@ -44,13 +47,16 @@ __all__ = [
     "Record",
     "Residual",
     "Sequential",
+    "Stream",
     "__version__",
     "diagnose",
     "evaluate",
+    "get_num_threads",
     "load",
     "losses",
     "optim",
     "sequences",
+    "set_num_threads",
     "show_config",
     "stack",
     "train",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elman import checks
+from elman import checks, kernels
 from elman.layers.boundary import pad, unpad
 from elman.params import Array
 
@@ -53,19 +53,13 @@ def cross_entropy(y: Any, targets: Any, *, lengths: Any = None, label_smoothing:
     if ids.size and (ids.min() < 0 or ids.max() >= V):
         wrong = ids[(ids < 0) | (ids >= V)][0]
         raise ValueError(f"cross_entropy: targets must be 0 to {V - 1}, one of the {V} outputs, got {wrong}")
-    d_y = p.y - p.y.max(axis=-1, keepdims=True, initial=-np.inf)
-    at = ids[..., None]
-    hit = 1 - label_smoothing
-    losses = -hit * np.take_along_axis(d_y, at, axis=-1)
-    if label_smoothing:
-        losses -= label_smoothing * d_y.mean(axis=-1, keepdims=True)
-    np.exp(d_y, out=d_y)
-    total = d_y.sum(axis=-1, keepdims=True)
-    losses += np.log(total)
-    d_y /= total
-    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - hit, axis=-1)
-    if label_smoothing:
+    losses, d_y = kernels.active().softmax_cross_entropy(p.y, ids)
+    losses = losses[..., None]
+    if label_smoothing:  # the mean of -log p over all outputs is -log p of the target, plus how much its score is above
+        at = ids[..., None]
+        losses = losses + label_smoothing * (np.take_along_axis(p.y, at, axis=-1) - p.y.mean(axis=-1, keepdims=True))
         d_y -= d_y.dtype.type(label_smoothing / V)
+        np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) + label_smoothing, axis=-1)
     return _mean("cross_entropy", losses, d_y, p)
 
 

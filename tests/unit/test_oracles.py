@@ -383,8 +383,8 @@ def tape_written_to(patch):
 @fault("purity", layers="dropout")
 def input_handed_out_again(patch):
     def change(original):
-        def call(self, params, x, *rest, keep):
-            return original(self, params, x, *rest, keep=keep)._replace(y=x)
+        def call(self, params, x, *rest, **options):
+            return original(self, params, x, *rest, **options)._replace(y=x)
 
         return call
 

@@ -46,6 +46,12 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "sigmoid": lambda y: y * (1 - y),
 }
 
+
+def activate(activation: str, x: Array) -> Array:
+    """Return f(x), elementwise, for the activation of that name."""
+    return ACTIVATIONS[activation](x)
+
+
 # ------------------------------------------------------------------------------ products over all T*B rows at once
 
 
@@ -75,13 +81,26 @@ def project_backward(x: Array, weight: Array, d_y: Array, d_weight: Array, d_bia
 
 
 def scatter_rows(ids: Array, rows: Array, table: Array) -> None:
-    """Add each of rows (N, O) to the row of table (V, O) that ids (N entries) names, in the order of N."""
+    """Add each of rows (N, O) to the row of table (V, O) that ids (N entries) names."""
     ids = ids.ravel()
     if not ids.size:
         return
     order = np.argsort(ids, kind="stable")
     named, starts = np.unique(ids[order], return_index=True)
     table[named] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+def softmax_cross_entropy(y: Array, targets: Array) -> tuple[Array, Array]:
+    """Return -log softmax(y)[target] for each row of logits y (..., V), and its gradient with respect to y."""
+    d_y = y - y.max(axis=-1, keepdims=True, initial=-np.inf)
+    at = targets[..., None]
+    losses = -np.take_along_axis(d_y, at, axis=-1)
+    np.exp(d_y, out=d_y)
+    total = d_y.sum(axis=-1, keepdims=True)
+    losses += np.log(total)
+    d_y /= total
+    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - 1, axis=-1)
+    return losses[..., 0], d_y
 
 
 # --------------------------------------------------------------------------------------------- walking over time

@@ -118,7 +118,13 @@ class Kernels(Protocol):
         """Add to the gradients of `project` and return d_x (..., I), or None for ids."""
 
     def scatter_rows(self, ids: Array, rows: Array, table: Array) -> None:
-        """Add each of rows (N, O) to the row of table (V, O) that ids (N entries) names, in the order of N."""
+        """Add each of rows (N, O) to the row of table (V, O) that ids (N entries) names."""
+
+    def activate(self, activation: str, x: Array) -> Array:
+        """Return f(x), elementwise, for f one of "tanh", "relu" and "sigmoid"."""
+
+    def softmax_cross_entropy(self, y: Array, targets: Array) -> tuple[Array, Array]:
+        """Return -log softmax(y)[target] for each row of logits y (..., V), and its gradient with respect to y."""
 
     def rnn_forward(
         self, x: Array, state: RNNState, weights: Weights, steps: Steps, activation: str, *, keep: bool

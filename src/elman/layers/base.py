@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elman import checks
+from elman import checks, kernels
+from elman.kernels.spec import Kernels
 from elman.layers.boundary import Form, arrange, inside, outside
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_map
@@ -48,6 +49,11 @@ class Context(NamedTuple):
     valid: Array | None  # (T, B, 1) mask of valid steps, or None
     rng: np.random.Generator | None  # draws dropout masks; None: no dropout
     keep: bool  # whether a tape is wanted
+    twin: Kernels | None = None  # kernels for this call only, such as an engine's
+
+    def kernels(self) -> Kernels:
+        """Return the kernels that compute the forward pass."""
+        return self.twin or kernels.active()
 
 
 class Tape(NamedTuple):
@@ -138,9 +144,14 @@ class Layer(abc.ABC):
         self.fill(params, np.random.default_rng(seed))
         return Model(self, params)
 
-    def predict(self, params: Params, x: Any, state: Any = None, *, lengths: Any = None) -> Output:
-        """Return (y, state) without remembering anything; dropout is off. Shapes as in `forward`."""
-        y, state, _ = self._call(params, x, state, lengths, None, keep=False)
+    def predict(
+        self, params: Params, x: Any, state: Any = None, *, lengths: Any = None, twin: Kernels | None = None
+    ) -> Output:
+        """Return (y, state) without remembering anything; dropout is off. Shapes as in `forward`.
+
+        A `twin` given here computes this call, whatever twin is active.
+        """
+        y, state, _ = self._call(params, x, state, lengths, None, keep=False, twin=twin)
         return Output(y, state)
 
     def forward(
@@ -207,13 +218,21 @@ class Layer(abc.ABC):
         return Backward(grads, d_x, d_state, tree_map(lambda d: outside(d, tape.form), d_states))
 
     def _call(
-        self, params: Params, x: Any, state: Any, lengths: Any, rng: np.random.Generator | None, *, keep: bool
+        self,
+        params: Params,
+        x: Any,
+        state: Any,
+        lengths: Any,
+        rng: np.random.Generator | None,
+        *,
+        keep: bool,
+        twin: Kernels | None = None,
     ) -> Forward:
         checks.generator(repr(self), rng)
         x, form = self.arrange(x, lengths, params.dtype)
         if keep:
             x = tree_map(np.copy, x)  # whatever happens to the caller's array before the backward pass
-        context = Context(form.lengths, form.valid, rng, keep)
+        context = Context(form.lengths, form.valid, rng, keep, twin)
         y, state, tape = self._forward(params, x, state, context)
         y = y.copy() if y is x else y  # never the caller's own array
         if keep:  # the tape shares y's memory

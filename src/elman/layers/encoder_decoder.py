@@ -188,7 +188,7 @@ class EncoderDecoder(Layer):
     # ------------------------------------------------------------------------------------------- both parts at once
 
     def _forward(self, params: Params, x: Any, state: Any, context: Context) -> tuple[Array, Any, Any]:
-        reading = Context(x.source_lengths, x.source_valid, context.rng, context.keep)
+        reading = Context(x.source_lengths, x.source_valid, context.rng, context.keep, context.twin)
         if isinstance(x.source_valid, tuple):
             reading = _plain(context)
         memory, start, read_tape = self._read(params, x.source, reading, x.lexicon or None)
@@ -301,7 +301,7 @@ class EncoderDecoder(Layer):
 
 def _plain(context: Context) -> Context:
     """Return the context of one step, which every row has."""
-    return Context(None, None, context.rng, context.keep)
+    return Context(None, None, context.rng, context.keep, context.twin)
 
 
 def _look_up(lexicon: Lexicon, source: Array, dtype: Any) -> Array:

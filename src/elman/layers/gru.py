@@ -9,6 +9,7 @@ import numpy as np
 
 from elman import checks, kernels
 from elman.kernels.spec import GRUState, KernelBackward, KernelForward, Steps, Weights
+from elman.layers.base import Context
 from elman.layers.recurrent import Recurrent
 from elman.params import Array, Params
 
@@ -52,8 +53,12 @@ class GRU(Recurrent):
         if self.bias:
             params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.update_bias
 
-    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, keep: bool) -> KernelForward:
-        return kernels.active().gru_forward(x, state, weights, steps, self.reset_after, keep=keep)
+    @property
+    def kernel_name(self) -> str:  # noqa: D102
+        return "gru_after" if self.reset_after else "gru_before"
+
+    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
+        return context.kernels().gru_forward(x, state, weights, steps, self.reset_after, keep=context.keep)
 
     def _run_backward(
         self, tape: Any, weights: Weights, steps: Steps, d_y: Array, d_state: Any, d_weights: Weights

@@ -56,9 +56,9 @@ class Linear(Layer):
         params["weight"] = glorot(rng, self.output_size, self.input_size)
 
     def _forward(self, params: Params, x: Array, state: Any, context: Context) -> tuple[Array, Any, Any]:
-        y = kernels.active().project(x, params["weight"], params.get("bias"))
+        y = context.kernels().project(x, params["weight"], params.get("bias"))
         if self.activation is not None:
-            y = ACTIVATIONS[self.activation](y)
+            y = context.kernels().activate(self.activation, y)
         if context.valid is not None:
             y = np.where(context.valid, y, 0)
         return y, (), (x, y)

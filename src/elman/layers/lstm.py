@@ -9,6 +9,7 @@ import numpy as np
 
 from elman import checks, kernels
 from elman.kernels.spec import KernelBackward, KernelForward, LSTMState, Steps, Weights
+from elman.layers.base import Context
 from elman.layers.recurrent import Recurrent
 from elman.params import Array, Params
 
@@ -52,8 +53,12 @@ class LSTM(Recurrent):
             params["bias_ih"][: self.hidden_size] = self.input_bias
             params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.forget_bias
 
-    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, keep: bool) -> KernelForward:
-        return kernels.active().lstm_forward(x, state, weights, steps, keep=keep)
+    @property
+    def kernel_name(self) -> str:  # noqa: D102
+        return "lstm"
+
+    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
+        return context.kernels().lstm_forward(x, state, weights, steps, keep=context.keep)
 
     def _run_backward(
         self, tape: Any, weights: Weights, steps: Steps, d_y: Array, d_state: Any, d_weights: Weights

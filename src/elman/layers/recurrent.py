@@ -103,7 +103,7 @@ class Recurrent(Layer):
             state = self.state_type(*(np.broadcast_to(params[f"initial_{name}"], (B, H)) for name in fields))
         else:
             state = self.zero_state(B, params.dtype)
-        y, state, tape = self._run(x, state, _weights(params), self._steps(context), context.keep)
+        y, state, tape = self._run(x, state, _weights(params), self._steps(context), context)
         return y, state, (tape, given)
 
     def _backward(
@@ -118,11 +118,16 @@ class Recurrent(Layer):
                 grads[f"initial_{name}"] += d.sum(axis=0)
         return d_x, d_state, d_states
 
+    @property
+    @abc.abstractmethod
+    def kernel_name(self) -> str:
+        """The name by which the native kernels know this kind of cell."""
+
     def _steps(self, context: Context) -> Steps:
         return Steps(context.lengths, self.reverse, self.padded_output == "hold")
 
     @abc.abstractmethod
-    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, keep: bool) -> KernelForward:
+    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
         """Call the forward kernel."""
 
     @abc.abstractmethod

@@ -8,6 +8,7 @@ from typing import Any
 from elman import checks, kernels
 from elman.kernels.reference import ACTIVATIONS
 from elman.kernels.spec import KernelBackward, KernelForward, RNNState, Steps, Weights
+from elman.layers.base import Context
 from elman.layers.recurrent import Recurrent
 from elman.params import Array
 
@@ -42,8 +43,12 @@ class RNN(Recurrent):
         super().__post_init__()
         checks.one_of("RNN", "activation", self.activation, ACTIVATIONS)
 
-    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, keep: bool) -> KernelForward:
-        return kernels.active().rnn_forward(x, state, weights, steps, self.activation, keep=keep)
+    @property
+    def kernel_name(self) -> str:  # noqa: D102
+        return self.activation
+
+    def _run(self, x: Array, state: Any, weights: Weights, steps: Steps, context: Context) -> KernelForward:
+        return context.kernels().rnn_forward(x, state, weights, steps, self.activation, keep=context.keep)
 
     def _run_backward(
         self, tape: Any, weights: Weights, steps: Steps, d_y: Array, d_state: Any, d_weights: Weights

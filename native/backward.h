@@ -1,0 +1,208 @@
+// Backpropagation through time: the elementwise part of a step, then d_h_{t-1} = d_a_t weight_hh; after the walk, the
+// gradients of the weights and of x, which are products over all steps and rows.
+//
+// A "row" here is the place of a batch row among the thread's active rows, as in a forward pass.
+#pragma once
+
+#include "recurrence.h"
+
+namespace elman::ELMAN_ISA {
+
+// Memory of one call that all threads share.
+template <class T>
+struct BackwardWork {
+    T* d_a;         // (T, B, G*H) gradient of the pre-activations
+    T* d_hidden_n;  // (T, B, H) of U_n h_{t-1} + b_hh_n, of a GRU that resets after
+    T* reset_h;     // (T, B, H) r h_{t-1}, of a GRU that resets before
+    const T* hh;    // weight_hh for products with d_a, of a GRU the rows of r and z
+    const T* hh_n;  // the others
+};
+
+template <class T>
+struct BackwardStep {
+    const Backward<T>& call;
+    const Plan& plan;
+    const ActiveRows& rows;
+    const BackwardWork<T>& work;
+    index t, n;
+    Range panels;  // of four vectors of units: the thread's share
+    Team& team;
+    bool alone;
+
+    static constexpr int L = kLanes<T>;
+    int lanes(index block) const { return static_cast<int>(std::min<index>(L, plan.H - block * L)); }
+    index place(index row) const { return t * call.walk.B + rows[row]; }
+    const T* gate(index row, int g) const { return call.gates + (place(row) * plan.G + g) * plan.H; }
+    T* d_a(index row, int g) const { return work.d_a + (place(row) * plan.G + g) * plan.H; }
+    template <class P>
+    P* state(P* of_all_steps, index row) const {  // of (T, B, H)
+        return of_all_steps + place(row) * plan.H;
+    }
+    T* carry(T* of_last, index row) const { return of_last + rows[row] * plan.H; }  // of (B, H)
+    void meet() const {
+        if (!alone) team.wait();
+    }
+
+    // f(row, first unit, lanes) for every active row and the thread's vectors of units.
+    template <class F>
+    void each_active(F f) const {
+        const index from = panels.from * 4, to = std::min(panels.to * 4, plan.units.blocks);
+        for (index row = 0; row < n; ++row) {
+            index block = from;
+            for (; (block + 1) * L <= plan.H && block < to; ++block) f(row, block * L, L);
+            if (block < to) f(row, block * L, lanes(block));
+        }
+    }
+
+    // d_h_t = d_y_t + what comes from later steps; it is noted for whoever wants to see the gradient's way.
+    Vec<T> d_h(index row, index u, int lanes) const {
+        const Vec<T> d = load_first<T>(call.d_y(t, rows[row]) + u, lanes) + load_first<T>(carry(call.d_h, row) + u, lanes);
+        store_first<T>(state(call.d_h_steps, row) + u, d, lanes);
+        return d;
+    }
+
+    // The gradient that goes on to the step before: start + rows of K gradients times packed weights.
+    template <class Row, class Start>
+    void carry_h(index K, const T* weights, Row row, Start start) const {
+        product_of_columns<T, T>(
+            plan.units, n, panels, K, weights, [&](index i) { return static_cast<const T*>(row(i)); },
+            [&](index i, index block) { return start(i, block * L, lanes(block)); },
+            [&](index i, index block, Vec<T> sum) {
+                store_first<T>(carry(call.d_h, i) + block * L, sum, lanes(block));
+            });
+    }
+};
+
+// At padded steps the state stood still, so its gradient passes; d_y counts where that state was put out.
+template <class T>
+inline void pass_padding(const Backward<T>& call, const ActiveRows& rows, index from, index t, Range units) {
+    const index H = call.walk.H;
+    for (index row = from; row < rows.total(); ++row) {
+        const index b = rows[row], place = (t * call.walk.B + b) * H;
+        for (index u = units.from; u < units.to; ++u) {
+            T& carry = call.d_h[b * H + u];
+            if (call.walk.hold) carry += call.d_y(t, b)[u];
+            call.d_h_steps[place + u] = carry;
+            if (call.d_c) call.d_c_steps[place + u] = call.d_c[b * H + u];
+        }
+    }
+}
+
+// sum[k] += the rows of d, from the last to the first.
+template <class T, class Row>
+inline void add_rows(T* sum, Range columns, index rows, Row row) {
+    constexpr int L = kLanes<T>;
+    for (index k = columns.from; k < columns.to; k += L) {
+        const int lanes = static_cast<int>(std::min<index>(L, columns.to - k));
+        Vec<T> acc = load_first<T>(sum + k, lanes);
+        for (index r = rows; r-- > 0;) acc += load_first<T>(row(r) + k, lanes);
+        store_first<T>(sum + k, acc, lanes);
+    }
+}
+
+// The gradients that are products over all valid steps and rows; each thread adds its own rows of the weights.
+template <class T>
+inline void finish_backward(const Backward<T>& call, const Plan& plan, const BackwardWork<T>& work, const index* places,
+                            index rows, const T* ih_columns, T* scratch, Team& team, int me) {
+    const index H = plan.H, GH = plan.G * H, B = call.walk.B;
+    const auto place = [&](index r) { return places ? places[r] : r; };
+    const auto d_a = [&](index r) { return static_cast<const T*>(work.d_a + place(r) * GH); };
+    const auto h_before = [&](index r) { return call.h_before + place(r) * H; };
+    const auto x = [&](index r) { return call.input.x(place(r) / B, place(r) % B); };
+    // Threads share the rows of the weights in whole tiles.
+    const Range tiles = share(divide_up(GH, kRows), me, team.size);
+    const Range mine = {std::min<index>(tiles.from * kRows, GH), std::min<index>(tiles.to * kRows, GH)};
+    const auto gates_before = [&](index limit) { return Range{std::min(mine.from, limit), std::min(mine.to, limit)}; };
+
+    // Of weight_hh, the candidate of a GRU has its own two sides.
+    const bool apart = plan.G == 3;
+    const Range common = apart ? gates_before(2 * H) : mine;
+    if (common.from < common.to) add_outer<T>(call.d_hh, H, common, H, rows, d_a, h_before, scratch);
+    const Range candidate = {std::max(mine.from, 2 * H) - 2 * H, std::max(mine.to, 2 * H) - 2 * H};
+    const auto d_hidden_n = [&](index r) {
+        return work.d_hidden_n ? static_cast<const T*>(work.d_hidden_n + place(r) * H) : d_a(r) + 2 * H;
+    };
+    const auto seen_by_n = [&](index r) {
+        return work.reset_h ? static_cast<const T*>(work.reset_h + place(r) * H) : h_before(r);
+    };
+    if (apart && candidate.from < candidate.to)
+        add_outer<T>(call.d_hh + 2 * H * H, H, candidate, H, rows, d_hidden_n, seen_by_n, scratch);
+    if (call.d_bias_ih) add_rows<T>(call.d_bias_ih, mine, rows, d_a);
+    if (call.d_bias_hh) {
+        add_rows<T>(call.d_bias_hh, common, rows, d_a);
+        if (apart) add_rows<T>(call.d_bias_hh + 2 * H, candidate, rows, d_hidden_n);
+    }
+    if (call.input.is_ids()) {
+        for (index r = rows; r-- > 0;) {
+            const index id = *call.input.ids(place(r) / B, place(r) % B);
+            const T* d = d_a(r);
+            for (index m = mine.from; m < mine.to; ++m) call.d_ih[m * plan.I + id] += d[m];
+        }
+        return;
+    }
+    add_outer<T>(call.d_ih, plan.I, mine, plan.I, rows, d_a, x, scratch);
+    const Range my_rows = share(rows, me, team.size);
+    const Columns columns = Columns::of<T>(plan.I);
+    product_of_columns<T, T>(
+        columns, my_rows.to - my_rows.from, {0, columns.panels()}, GH, ih_columns,
+        [&](index i) { return d_a(my_rows.from + i); }, [](index, index) { return Vec<T>{}; },
+        [&](index i, index block, Vec<T> sum) {
+            const index u = block * kLanes<T>;
+            store_first<T>(call.d_x + place(my_rows.from + i) * plan.I + u, sum,
+                           static_cast<int>(std::min<index>(kLanes<T>, plan.I - u)));
+        });
+}
+
+// Walks back over time with step(BackwardStep), then does the products over all steps.
+template <class T, class Step>
+inline void walk_backward(const Backward<T>& call, Step step) {
+    constexpr int L = kLanes<T>;
+    const Walk& walk = call.walk;
+    const Plan plan = Plan::of<T>(call.cell, walk.I, walk.H);
+    const index I = walk.I, H = walk.H, GH = plan.G * H, TB = walk.T * walk.B;
+    const auto order = order_of(walk);
+    // Small steps of few rows are walked by one thread; the products after the walk are shared in any case.
+    const double size = double(TB) * double(GH) * double(I + H);
+    const int count = team_for(size);
+    const bool may_split = plan.units.panels() > 1 && sharing(walk, size).count > 1;
+
+    Buffer<T> d_a(TB * GH), hh(plan.units.size(kLanes<T>, GH)), ih(call.d_x ? Columns::of<T>(I).size(kLanes<T>, GH) : 0);
+    Buffer<T> d_hidden_n(call.cell == Cell::gru_after ? TB * H : 0), reset_h(call.cell == Cell::gru_before ? TB * H : 0);
+    const index scratch_size = add_outer_scratch<T>(std::max(I, H));
+    Buffer<T> scratch(scratch_size * count);
+    const index first_K = plan.G == 3 ? 2 * H : GH;
+    pack_columns<T, T>(hh, call.weights.hh, plan.units, first_K, 1, H);
+    T* const hh_n = hh + plan.units.size(kLanes<T>, first_K);
+    if (plan.G == 3) pack_columns<T, T>(hh_n, call.weights.hh + first_K * H, plan.units, H, 1, H);
+    if (call.d_x) pack_columns<T, T>(ih, call.weights.ih, Columns::of<T>(I), GH, 1, I);
+    const BackwardWork<T> work = {d_a, call.cell == Cell::gru_after ? static_cast<T*>(d_hidden_n) : nullptr,
+                                  call.cell == Cell::gru_before ? static_cast<T*>(reset_h) : nullptr, hh, hh_n};
+
+    std::unique_ptr<index[]> places;  // of the valid steps and rows among T*B, in the order of time
+    index valid = TB;
+    if (walk.lengths) {
+        places.reset(new index[static_cast<std::size_t>(TB) + 1]);
+        valid = 0;
+        for (index t = 0; t < walk.T; ++t)
+            for (index b = 0; b < walk.B; ++b)
+                if (t < walk.lengths[b]) places[valid++] = t * walk.B + b;
+    }
+    parallel(count, [&](Team& team, int me) {
+        const bool by_rows = team.size > 1 && walk.B >= 4 * team.size;
+        const ActiveRows rows(walk, order.get(), by_rows ? me : 0, by_rows ? team.size : 1);
+        const index all = plan.units.panels();
+        const bool splits = !by_rows && team.size > 1 && may_split;
+        const Range panels = splits ? share(all, me, team.size) : Range{0, all};
+        if (by_rows || splits || me == 0)
+            for (index k = 0; k < walk.T; ++k) {
+                const index t = walk.reverse ? k : walk.T - 1 - k;
+                const BackwardStep<T> at{call, plan, rows, work, t, rows.at(t), panels, team, !splits};
+                pass_padding(call, rows, at.n, t, {panels.from * 4 * L, std::min(panels.to * 4 * L, H)});
+                step(at);
+            }
+        team.wait();
+        finish_backward<T>(call, plan, work, places.get(), valid, ih, scratch + me * scratch_size, team, me);
+    });
+}
+
+}  // namespace elman::ELMAN_ISA

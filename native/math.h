@@ -1,0 +1,130 @@
+// exp, tanh and sigmoid of vectors, each within 4 units in the last place; NaN passes.
+//
+// One reduction serves all three: x = n log 2 + r with |r| <= log(2)/2, and p = exp(r) - 1 = r + r^2 q(r) by a
+// polynomial, which keeps the relative accuracy of exp(x) - 1 near 0. The polynomials interpolate at Chebyshev nodes.
+#pragma once
+
+#include "vec.h"
+
+namespace elman::ELMAN_ISA {
+
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+    static constexpr float log2_e = 1.44269504088896341f;
+    static constexpr float log_2_high = 0.693359375f;  // few bits, so that n log_2_high is exact
+    static constexpr float log_2_low = -2.12194440e-4f;
+    static constexpr float round = 12582912.0f;  // 1.5 2^23: adding it rounds to an integer, in the lowest bits
+    static constexpr int mantissa = 23, bias = 127;
+    static constexpr float least = -87.0f;       // exp of less would be denormal
+    static constexpr float most = 88.7228394f;   // exp of more is infinite
+    static constexpr float tanh_is_one = 10.0f;  // from here on tanh rounds to 1
+    static constexpr float q[] = {0.50000000135387298866f, 0.16666666681704215043f,  0.041666464197405692315f,
+                                  0.0083333108446478625f,  0.0013933730715792082502f, 0.00019891080463998842f};
+};
+
+template <>
+struct ExpConstants<double> {
+    static constexpr double log2_e = 1.44269504088896340736;
+    static constexpr double log_2_high = 6.93145751953125e-1;
+    static constexpr double log_2_low = 1.42860682030941723212e-6;
+    static constexpr double round = 6755399441055744.0;  // 1.5 2^52
+    static constexpr int mantissa = 52, bias = 1023;
+    static constexpr double least = -708.0;
+    static constexpr double most = 709.782712893384;
+    static constexpr double tanh_is_one = 20.0;
+    static constexpr double q[] = {0.5,
+                                   0.1666666666666667103,
+                                   0.041666666666666669783,
+                                   0.0083333333333260831202,
+                                   0.0013888888888883711167,
+                                   0.00019841269875002278793,
+                                   0.0000248015873256774619,
+                                   2.7557255170000887438e-6,
+                                   2.7557273478718580474e-7,
+                                   2.5105312729622101787e-8,
+                                   2.09147553258932022e-9};
+};
+
+template <class T>
+inline Vec<T> at_least(Vec<T> x, T low) {
+    const Vec<T> bound = splat(low);
+    return x < bound ? bound : x;  // NaN compares false, so it passes
+}
+
+template <class T>
+inline Vec<T> at_most(Vec<T> x, T high) {
+    const Vec<T> bound = splat(high);
+    return x > bound ? bound : x;
+}
+
+// exp(x) = scale (1 + p), for x whose scale = 2^n is a normal number.
+template <class T>
+struct Split {
+    Vec<T> p, scale;
+};
+
+template <class T>
+inline Split<T> split_exp(Vec<T> x) {
+    using C = ExpConstants<T>;
+    using Ints = typename VecOf<T>::ints;
+    using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    const Vec<T> shifted = fma(x, splat(C::log2_e), splat(C::round));
+    const Vec<T> n = shifted - splat(C::round);
+    Vec<T> r = fma(n, splat(-C::log_2_high), x);
+    r = fma(n, splat(-C::log_2_low), r);
+    constexpr int degree = static_cast<int>(sizeof C::q / sizeof C::q[0]) - 1;
+    Vec<T> q = splat(C::q[degree]);
+#pragma GCC unroll 16
+    for (int k = degree - 1; k >= 0; --k) q = fma(q, r, splat(C::q[k]));
+    const Ints exponent = ((Ints)shifted << C::mantissa) + (Int{C::bias} << C::mantissa);
+    return {fma(r * r, q, r), (Vec<T>)exponent};
+}
+
+// exp(x): below the range of normal numbers 0, above it infinite.
+template <class T>
+inline Vec<T> exp(Vec<T> x) {
+    using C = ExpConstants<T>;
+    const T log_2 = C::log_2_high + C::log_2_low;
+    const Vec<T> near = at_most<T>(at_least<T>(x, C::least), C::most);
+    const Vec<T> upper = splat(T(C::most - 2));
+    const Vec<T> shift = near > upper ? splat(T(1)) : Vec<T>{};  // one factor 2 apart, where 2^n would not be finite
+    const auto [p, scale] = split_exp<T>(fma(shift, splat(T(-C::log_2_high)), near));
+    (void)log_2;
+    Vec<T> y = fma(scale, p, scale);
+    y = fma(y, shift * splat(T(C::log_2_low)), y);  // what log_2_high leaves of log 2
+    y = shift > Vec<T>{} ? y + y : y;
+    y = x < splat(C::least) ? Vec<T>{} : y;
+    return x > splat(C::most) ? splat(T(__builtin_huge_val())) : y;
+}
+
+// 1 / (1 + exp(-x)); below the range of normal numbers it is the least of them.
+template <class T>
+inline Vec<T> sigmoid(Vec<T> x) {
+    using C = ExpConstants<T>;
+    const Vec<T> negated = -at_least<T>(x, C::least);
+    const auto [p, scale] = split_exp<T>(at_least<T>(negated, C::least));
+    const Vec<T> one = splat(T(1));
+    return one / (one + fma(scale, p, scale));
+}
+
+// tanh(x) = e / (e + 2) with e = exp(2 |x|) - 1, and the sign of x.
+template <class T>
+inline Vec<T> tanh(Vec<T> x) {
+    using C = ExpConstants<T>;
+    const Vec<T> magnitude = x < Vec<T>{} ? -x : x;
+    const Vec<T> near = at_most<T>(magnitude, C::tanh_is_one);
+    const auto [p, scale] = split_exp<T>(near + near);
+    const Vec<T> e = fma(scale, p, scale - splat(T(1)));
+    const Vec<T> y = e / (e + splat(T(2)));
+    return x < Vec<T>{} ? -y : (x == Vec<T>{} ? x : y);  // tanh(-0) is -0
+}
+
+template <class T>
+inline Vec<T> relu(Vec<T> x) {
+    return x < Vec<T>{} ? Vec<T>{} : x;
+}
+
+}  // namespace elman::ELMAN_ISA

@@ -1,0 +1,337 @@
+// The one matrix product: rows times packed weights, with something done to each tile before and after.
+//
+// Weights are packed into panels. A panel holds, for every k, W vectors side by side:
+//
+//     panel:  [k][W][lanes]
+//
+// A tile of R rows and W vectors stays in R x W accumulators, and each of them runs over k from 0 to K-1 with fused
+// multiply-add. So every output is the same sum in the same order, whatever tile, thread or batch it is computed in,
+// and whatever the width of the vectors. That is what makes results equal bit for bit.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "calls.h"
+#include "vec.h"
+
+namespace elman::ELMAN_ISA {
+
+using index = std::int64_t;
+
+// Memory aligned to a cache line, of which vectors of any width are parts.
+template <class T>
+class Buffer {
+   public:
+    explicit Buffer(index count) {
+        const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + 127) / 64 * 64;
+        p_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        if (!p_) throw std::bad_alloc();
+    }
+    ~Buffer() { std::free(p_); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    operator T*() const { return p_; }
+
+   private:
+    T* p_;
+};
+
+struct Range {
+    index from, to;
+};
+
+// The share of thread `me` of `count` threads, in whole units.
+inline Range share(index n, int me, int count) { return {n * me / count, n * (me + 1) / count}; }
+
+inline index divide_up(index n, index d) { return (n + d - 1) / d; }
+
+// ---------------------------------------------------------------------------------------------------------- the kernel
+
+// sums[r][p][w] += sum over k of a[r][k] panel_p[k][w], for R rows and P panels of W vectors.
+template <int R, int W, int P, class T, class S>
+__attribute__((noinline)) void tile(Vec<T>* sums, const T* const* rows, index K, const S* panel,
+                                    std::ptrdiff_t next_panel) {
+    constexpr int L = kLanes<T>;
+    const T* a[R];
+    Vec<T> acc[R][P * W];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        a[r] = rows[r];
+#pragma GCC unroll 16
+        for (int w = 0; w < P * W; ++w) acc[r][w] = sums[r * P * W + w];
+    }
+    for (index k = 0; k < K; ++k) {
+        Vec<T> x[R];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) x[r] = splat(a[r][k]);
+#pragma GCC unroll 8
+        for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+            for (int w = 0; w < W; ++w) {
+                const Vec<T> weight = load_weight(panel + p * next_panel + w * L);
+#pragma GCC unroll 8
+                for (int r = 0; r < R; ++r) acc[r][p * W + w] = fma(weight, x[r], acc[r][p * W + w]);
+            }
+        }
+        panel += W * L;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int w = 0; w < P * W; ++w) sums[r * P * W + w] = acc[r][w];
+}
+
+// How many panels a tile of few rows works on at once: one row has too few accumulators to hide the latency of an
+// addition, and k must not be split.
+constexpr bool kManyRegisters = kRows == 6;
+constexpr int panels_at_once(index rows) { return rows == 1 ? (kManyRegisters ? 4 : 2) : rows == 2 && kManyRegisters ? 2 : 1; }
+
+template <class T, class S>
+using Tile = void (*)(Vec<T>*, const T* const*, index, const S*, std::ptrdiff_t);
+
+template <int W, class T, class S>
+inline Tile<T, S> tile_of_width(index rows, bool one_panel) {
+    switch (rows) {
+        case 1: return one_panel ? tile<1, W, 1, T, S> : tile<1, W, panels_at_once(1), T, S>;
+        case 2: return one_panel ? tile<2, W, 1, T, S> : tile<2, W, panels_at_once(2), T, S>;
+        case 3: return tile<kRows < 3 ? 1 : 3, W, 1, T, S>;
+        case 4: return tile<kRows < 4 ? 1 : 4, W, 1, T, S>;
+        case 5: return tile<kRows < 5 ? 1 : 5, W, 1, T, S>;
+        default: return tile<kRows < 6 ? 1 : 6, W, 1, T, S>;
+    }
+}
+
+template <class T, class S>
+inline Tile<T, S> tile_for(index rows, int W, bool one_panel) {
+    switch (W) {
+        case 1: return tile_of_width<1, T, S>(rows, one_panel);
+        case 2: return tile_of_width<2, T, S>(rows, one_panel);
+        case 3: return tile_of_width<3, T, S>(rows, one_panel);
+        default: return tile_of_width<4, T, S>(rows, one_panel);
+    }
+}
+
+// For rows 0 to n-1 and each panel of W vectors: start(i, panel, sums) sets W vectors, row(i) is the row of K numbers to
+// multiply, finish(i, panel, sums) takes the result.
+//
+// Rows go through in chunks and long sums in slices of k, so that a slice of a panel stays in the cache while all rows
+// of a chunk use it. Between slices the sums rest in memory, and their order stays the same.
+template <class T, class S, class Row, class Start, class Finish>
+inline void product(index n, Range panels, int W, index K, const S* weights, Row row, Start start, Finish finish) {
+    constexpr int L = kLanes<T>;
+    constexpr index kChunk = 96, kSlice = 2048 / static_cast<index>(sizeof(T));
+    const std::ptrdiff_t next_panel = K * W * L;
+    const index tallest = kRows;
+    Vec<T> resting[kChunk * 4];
+    Vec<T> sums[kRows < 4 ? 16 : kRows * 4];
+    for (index from = 0; from < n; from += kChunk) {
+        const index rows = n - from < kChunk ? n - from : kChunk;
+        // Tiles of nearly equal heights.
+        const index tiles = divide_up(rows, tallest), low = rows / tiles, taller = rows % tiles;
+        for (index panel = panels.from; panel < panels.to;) {
+            const index wanted = tiles == 1 ? panels_at_once(rows) : 1;
+            const index P = panel + wanted <= panels.to ? wanted : 1;
+            for (index k = 0, end; k == 0 || k < K; k = end) {
+                end = k + kSlice + kSlice / 2 < K && rows > kRows ? k + kSlice : K;
+                for (index t = 0, i = 0, height; t < tiles; ++t, i += height) {
+                    height = low + (t < taller);
+                    const T* a[kRows];
+                    for (index r = 0; r < height; ++r) {
+                        a[r] = row(from + i + r) + k;
+                        for (index p = 0; p < P; ++p) {
+                            Vec<T>* to = sums + (r * P + p) * W;
+                            if (k == 0)
+                                start(from + i + r, panel + p, to);
+                            else
+                                std::memcpy(to, resting + (i + r) * W, sizeof(Vec<T>) * static_cast<std::size_t>(W));
+                        }
+                    }
+                    tile_for<T, S>(height, W, P == 1)(sums, a, end - k, weights + panel * next_panel + k * W * L, next_panel);
+                    for (index r = 0; r < height; ++r)
+                        for (index p = 0; p < P; ++p) {
+                            const Vec<T>* done = sums + (r * P + p) * W;
+                            if (end == K)
+                                finish(from + i + r, panel + p, done);
+                            else
+                                std::memcpy(resting + (i + r) * W, done, sizeof(Vec<T>) * static_cast<std::size_t>(W));
+                        }
+                }
+            }
+            panel += P;
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------- weights of whole vectors of units
+
+// Columns 0 to N-1 of a product, in panels of four vectors; the last panel is as wide as what is left.
+struct Columns {
+    index N, blocks;  // blocks: vectors
+    template <class T>
+    static Columns of(index N) {
+        return {N, divide_up(N, kLanes<T>)};
+    }
+    index panels() const { return divide_up(blocks, 4); }
+    int width(index panel) const { return static_cast<int>(blocks - panel * 4 < 4 ? blocks - panel * 4 : 4); }
+    index size(index lanes, index K) const { return blocks * lanes * K; }  // of their weights
+};
+
+// Calls product for the panels of a range, the last narrow one with its own width. start and finish are called for
+// single vectors: start(i, block) returns the vector, finish(i, block, vector) takes it.
+template <class T, class S, class Row, class Start, class Finish>
+inline void product_of_columns(const Columns& columns, index n, Range panels, index K, const S* weights, Row row,
+                               Start start, Finish finish) {
+    const index whole = columns.blocks / 4;
+    Range part = {panels.from, panels.to < whole ? panels.to : whole};
+    for (int W = 4; W > 0; W = part.to == whole && panels.to > whole && W == 4 ? columns.width(whole) : 0) {
+        const bool last = W < 4;
+        const index first_block = last ? whole * 4 : 0;
+        if (last) part = {0, 1};
+        product<T, S>(
+            n, part, W, K, weights + first_block * kLanes<T> * K, row,
+            [&](index i, index panel, Vec<T>* sums) {
+                for (int w = 0; w < W; ++w) sums[w] = start(i, first_block + panel * W + w);
+            },
+            [&](index i, index panel, const Vec<T>* sums) {
+                for (int w = 0; w < W; ++w) finish(i, first_block + panel * W + w, sums[w]);
+            });
+        if (last) return;
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ packing
+
+inline void put(float* to, float x) { *to = x; }
+inline void put(double* to, double x) { *to = x; }
+inline void put(bf16* to, float x) {  // to nearest, ties to even; NaN stays NaN
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        to->bits = static_cast<std::uint16_t>((bits >> 16) | 0x40u);
+    else
+        to->bits = static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// One vector of a panel for all k: to[k * stride + lane] = from[lane * lane_stride + k * k_stride], 0 beyond `lanes`.
+template <class T, class S>
+inline void pack_vector(S* to, index stride, const T* from, std::ptrdiff_t lane_stride, std::ptrdiff_t k_stride, index K,
+                        int lanes) {
+    constexpr int L = kLanes<T>;
+    if (lane_stride == 1) {
+        for (index k = 0; k < K; ++k)
+            for (int lane = 0; lane < L; ++lane) put(to + k * stride + lane, lane < lanes ? from[k * k_stride + lane] : T(0));
+        return;
+    }
+    for (index k0 = 0; k0 < K; k0 += 16) {
+        const index k1 = k0 + 16 < K ? k0 + 16 : K;
+        for (int lane = 0; lane < L; ++lane)
+            for (index k = k0; k < k1; ++k)
+                put(to + k * stride + lane, lane < lanes ? from[lane * lane_stride + k * k_stride] : T(0));
+    }
+}
+
+// Panels of W gates: vector g of panel p holds units p * L ... of the gate with index `first + g`, whose H rows of
+// weight (G*H, K) stand together.
+template <class T, class S>
+inline void pack_gates(S* to, const T* weight, index H, index K, int first, int W) {
+    constexpr int L = kLanes<T>;
+    for (index p = 0; p * L < H; ++p)
+        for (int g = 0; g < W; ++g) {
+            const index left = H - p * L;
+            pack_vector<T, S>(to + (p * K * W + g) * L, W * L, weight + ((first + g) * H + p * L) * K, K, 1, K,
+                              static_cast<int>(left < L ? left : L));
+        }
+}
+
+// Panels of columns: column n of the product has the weights from[n * n_stride + k * k_stride].
+template <class T, class S>
+inline void pack_columns(S* to, const T* from, const Columns& columns, index K, std::ptrdiff_t n_stride,
+                         std::ptrdiff_t k_stride) {
+    constexpr int L = kLanes<T>;
+    for (index block = 0; block < columns.blocks; ++block) {
+        const index panel = block / 4, left = columns.blocks - panel * 4, W = left < 4 ? left : 4;
+        const index lanes = columns.N - block * L;
+        pack_vector<T, S>(to + (panel * 4 * K + block % 4) * L, W * L, from + block * L * n_stride, n_stride, k_stride, K,
+                          static_cast<int>(lanes < L ? lanes : L));
+    }
+}
+
+// ------------------------------------------------------------------------------------------- sums over rows of products
+
+constexpr int kOuterWidth = kRows == 2 ? 2 : 4;  // vectors of a tile
+constexpr index kBlock = 128;                     // rows of which both sides are packed at once
+
+template <class T>
+__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* a, const T* b, index K) {
+    constexpr int L = kLanes<T>, W = kOuterWidth, R = kRows;
+    Vec<T> acc[R][W];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int w = 0; w < W; ++w) acc[r][w] = sums[r * W + w];
+    for (index k = 0; k < K; ++k, a += R, b += W * L) {
+        Vec<T> x[R];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) x[r] = splat(a[r]);
+#pragma GCC unroll 4
+        for (int w = 0; w < W; ++w) {
+            const Vec<T> y = load(b + w * L);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) acc[r][w] = fma(y, x[r], acc[r][w]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int w = 0; w < W; ++w) sums[r * W + w] = acc[r][w];
+}
+
+// sum[m * N + n] += a[r][m] b[r][n] over the rows r = rows-1 down to 0, for m in a range: the gradient of a weight.
+// The order of the sum is that of backpropagation, so chunks of a sequence, the last one first, give the same bits.
+template <class T, class RowA, class RowB>
+inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, index rows, RowA a, RowB b, T* scratch) {
+    constexpr int L = kLanes<T>, W = kOuterWidth, R = kRows;
+    const auto lanes = [N](index column) { return static_cast<int>(N - column < L ? N - column : L); };
+    const index blocks = divide_up(N, L), panels = divide_up(blocks, W), heights = divide_up(m_range.to - m_range.from, R);
+    T* packed_b = scratch;                              // [panel][r][W][L]
+    T* packed_a = scratch + panels * kBlock * W * L;  // [r][R]
+    for (index r1 = rows; r1 > 0; r1 -= kBlock) {
+        const index K = r1 < kBlock ? r1 : kBlock;
+        for (index k = 0; k < K; ++k) {
+            const T* from = b(r1 - 1 - k);
+            for (index block = 0; block < panels * W; ++block) {
+                T* to = packed_b + ((block / W * K + k) * W + block % W) * L;
+                store<T>(to, block < blocks ? load_first<T>(from + block * L, lanes(block * L)) : Vec<T>{});
+            }
+        }
+        for (index h = 0; h < heights; ++h) {
+            const index m0 = m_range.from + h * R, height = m_range.to - m0 < R ? m_range.to - m0 : R;
+            for (index k = 0; k < K; ++k) {
+                const T* from = a(r1 - 1 - k) + m0;
+                for (int r = 0; r < R; ++r) packed_a[k * R + r] = r < height ? from[r] : T(0);
+            }
+            for (index panel = 0; panel < panels; ++panel) {
+                const index n0 = panel * W * L;
+                T* to = sum + m0 * sum_row + n0;
+                Vec<T> sums[R * W] = {};
+                for (index r = 0; r < height; ++r)
+                    for (int w = 0; w < W && n0 + w * L < N; ++w)
+                        sums[r * W + w] = load_first<T>(to + r * sum_row + w * L, lanes(n0 + w * L));
+                outer_tile<T>(sums, packed_a, packed_b + panel * K * W * L, K);
+                for (index r = 0; r < height; ++r)
+                    for (int w = 0; w < W && n0 + w * L < N; ++w)
+                        store_first<T>(to + r * sum_row + w * L, sums[r * W + w], lanes(n0 + w * L));
+            }
+        }
+    }
+}
+
+template <class T>
+inline index add_outer_scratch(index N) {
+    return divide_up(divide_up(N, kLanes<T>), kOuterWidth) * kOuterWidth * kLanes<T> * kBlock + kBlock * kRows + 64;
+}
+
+}  // namespace elman::ELMAN_ISA
