@@ -132,7 +132,7 @@ def run(plan: Plan, threads: int, out: Path, save: Path | None) -> None:
         texts = [found[0].text for found in translator.translate(lines, beam=plan.beam, norm=norm)]
         return bleu(texts, references, tokenize="none"), texts
 
-    alphas = {alpha: measure("dev", LengthNorm("mean", alpha))[0].bleu for alpha in (0.6, 0.8, 1.0, 1.2, 1.4)}
+    alphas = {alpha: measure("dev", LengthNorm("mean", alpha))[0].bleu for alpha in (0.8, 0.9, 1.0, 1.1)}
     alpha = max(alphas, key=alphas.get)
     score, texts = measure("test", LengthNorm("mean", alpha))
     result |= {

@@ -38,10 +38,10 @@ class Plan:
     """What both sides do."""
 
     task: str
-    steps: int = 1200
+    steps: int = 600
     batch_size: int = 64
-    embedding_size: int = 192
-    hidden_size: int = 192
+    embedding_size: int = 128
+    hidden_size: int = 128
     dropout: float = 0.3
     learning_rate: float = 2e-3
     warmup_steps: int = 100
