@@ -5,7 +5,7 @@ PARITY := .venv-parity/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow lint format parity accuracy pictures clean
+.PHONY: help demo test test-slow lint format parity accuracy accuracy-translation pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -49,6 +49,15 @@ accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (a
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side elman
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side torch
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --compare
+
+accuracy-translation: .venv-parity/installed  ## Train translators here and in PyTorch (about 15 minutes), and compare
+	$(PARITY)/python benchmarks/accuracy/nmt_tips.py
+	$(PARITY)/python benchmarks/accuracy/translation.py tatoeba --side elman
+	$(PARITY)/python benchmarks/accuracy/translation.py tatoeba --side torch
+	$(PARITY)/python benchmarks/accuracy/translation.py tatoeba --compare
+	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --side elman
+	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --side torch
+	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --compare
 
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py

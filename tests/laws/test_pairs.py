@@ -91,6 +91,12 @@ def run(c: Case, state=None, rng_seed=None):
     return forward, c.model.backward(forward.tape, c.d_y, c.d_state)
 
 
+@pytest.fixture(autouse=True, params=zoo.TWINS)
+def twin(request):
+    with elman.use_kernels(request.param):
+        yield
+
+
 @pytest.fixture(params=ZOO)
 def layer(request):
     return ZOO[request.param]()
