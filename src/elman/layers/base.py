@@ -231,7 +231,7 @@ class Layer(abc.ABC):
         checks.generator(repr(self), rng)
         x, form = self.arrange(x, lengths, params.dtype)
         if keep:
-            x = tree_map(lambda array: array.copy(), x)  # whatever happens to the caller's array before the backward pass
+            x = tree_map(lambda a: a.copy(), x)  # whatever happens to the caller's array before the backward
         context = Context(form.lengths, form.valid, rng, keep, twin)
         y, state, tape = self._forward(params, x, state, context)
         y = y.copy() if y is x else y  # never the caller's own array
