@@ -168,14 +168,19 @@ def _largest(values: Array, n: int) -> Array:
     """Return the places of the n largest of values (b, k, V), each row of k V numbers for itself, the largest first."""
     b, k, V = values.shape
     flat = values.reshape(b, k * V)
+    found = np.empty((b, n), np.intp)
     bound = np.full(b, -np.inf)
     if k >= n:  # the largest of each of k parts: n of them are there, so what is below the n-th is not among the n
         bound = np.partition(values.max(axis=2), k - n, axis=1)[:, k - n]
-    row, place = np.nonzero(flat >= bound[:, None])
+    plain = ~np.isfinite(bound)  # where some texts have ended, the parts say nothing
+    if plain.any():
+        found[plain] = np.argpartition(-flat[plain], n - 1, axis=1)[:, :n]
+    row, place = np.nonzero(flat >= np.where(plain, np.inf, bound)[:, None])
     order = np.lexsort((place, -flat[row, place], row))
-    starts = np.searchsorted(row, np.arange(b))
-    found: Array = place[order][starts[:, None] + np.arange(n)]
-    return found
+    starts = np.searchsorted(row, np.flatnonzero(~plain))
+    found[~plain] = place[order][starts[:, None] + np.arange(n)]
+    picked = np.take_along_axis(flat, found, axis=1)
+    return np.take_along_axis(found, np.lexsort((found, -picked), axis=1), axis=1)
 
 
 def _can_improve(bounds: Array, rows: Array, finished: list[list[Any]], n_best: int) -> Array:
