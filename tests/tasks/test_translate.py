@@ -32,7 +32,7 @@ def build(pairs, **options):
 
 
 PAIRS = number_pairs(400)
-RECIPE = Recipe(n_steps=250, batch_size=32, learning_rate=1e-2, warmup_steps=20)
+RECIPE = Recipe(n_steps=400, batch_size=32, learning_rate=1e-2, warmup_steps=20)
 
 
 @pytest.fixture(scope="module")

@@ -379,8 +379,9 @@ class Translator:
 def _spread(params: Params, rng: np.random.Generator) -> None:
     """Draw all products of inputs anew, uniform within 1 / sqrt(inputs); recurrent ones and vectors of tokens stay.
 
-    Embeddings are standard normal, so Glorot's wider range would begin with gates that are nearly shut or open. Measured
-    on Tatoeba after 180 steps: 2.84 nats a character with it, 2.80 with this one, 2.75 with a forget bias of 0 as well.
+    Embeddings are standard normal, so Glorot's wider range would begin with gates that are nearly shut or open.
+    Measured on Tatoeba after 180 steps: 2.84 nats a character with it, 2.80 with this one, and 2.75 without a forget
+    bias as well.
     """
     for name, weight in params.items():
         if weight.ndim == 2 and "weight_hh" not in name and name not in ("encoder.0.weight", "decoder.0.weight"):
