@@ -208,7 +208,8 @@ def _mean(name: str, losses: Array, d_y: Array, p: _Prepared) -> Loss:
     else:
         outer = p.valid.reshape(*p.valid.shape, *(1,) * (losses.ndim - 2))
         n = int(p.valid.sum()) * (losses.size // max(p.valid.size, 1))
-        losses, d_y = np.where(outer, losses, 0), np.where(outer, d_y, 0)
+        losses = np.where(outer, losses, 0)
+        d_y[~p.valid] = 0
     if n == 0:
         warnings.warn(f"{name}: no step is valid: the loss is 0 and so is its gradient", stacklevel=3)
     d_y /= d_y.dtype.type(max(n, 1))

@@ -202,9 +202,11 @@ class EncoderDecoder(Layer):
         mixed = None
         if attention_tape is not None and attention_tape.memory.words is not None:
             mixed = _mix(attention_tape)
-            y = y + np.log(mixed).swapaxes(0, 1)
+            known = np.log(mixed)
+            known += y.swapaxes(0, 1)
             if context.valid is not None:
-                y = np.where(context.valid, y, 0)
+                known[~context.valid[:, :, 0].T] = 0
+            y = known.swapaxes(0, 1)
         return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None, mixed)
 
     def _read(
@@ -237,9 +239,12 @@ class EncoderDecoder(Layer):
         d_values = np.zeros(shape, params.dtype)
         if attention_tape is not None:
             d_weights = None
-            if mixed is not None:  # padding was never an output
-                d = d_y if context.valid is None else np.where(context.valid, d_y, 0)
-                d_weights = (1 - BACKGROUND) * (d.swapaxes(0, 1) / mixed) @ attention_tape.memory.words.swapaxes(1, 2)
+            if mixed is not None:
+                d = d_y.swapaxes(0, 1) / mixed
+                if context.valid is not None:  # padding was never an output
+                    d[~context.valid[:, :, 0].T] = 0
+                d_weights = d @ attention_tape.memory.words.swapaxes(1, 2)
+                d_weights *= 1 - BACKGROUND
             d_q, d_values = self.attend.backward(
                 params.child("attention"), attention_tape, d_q, grads.child("attention"), d_weights
             )
