@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
+BENCH := .venv-bench/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow lint format parity accuracy accuracy-translation pictures clean
+.PHONY: help demo test test-slow sanitize lint format parity accuracy accuracy-translation bench bench-quick pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -24,6 +25,16 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/*)
 	$(PARITY)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# The opponents of the benchmarks, each at a fixed version; and the library itself, built anew when its sources change.
+.venv-bench/opponents: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check '.[bench]'
+	@touch $@
+
+.venv-bench/installed: .venv-bench/opponents $(shell find src native -type f -not -name '*.pyc' 2>/dev/null)
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	@touch $@
+
 demo: .venv/installed  ## Do the main job on real input, in about four minutes
 	$(BIN)/python scripts/demo.py
 
@@ -37,10 +48,12 @@ lint: .venv/installed  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror native/*.h native/*.cpp
 
 format: .venv/installed  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i native/*.h native/*.cpp
 
 parity: .venv-parity/installed  ## Compare with PyTorch, live
 	$(ONE_THREAD) ELMAN_REQUIRE_PARITY=1 $(PARITY)/python -m pytest tests/parity
@@ -59,8 +72,21 @@ accuracy-translation: .venv-parity/installed  ## Train translators here and in P
 	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --side torch
 	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --compare
 
+bench: .venv-bench/installed  ## Measure the speed beside four other libraries (about half an hour on an idle machine)
+	$(BENCH)/python -m benchmarks.speed.run $(BENCH_OPTIONS)
+	$(BENCH)/python scripts/readme_tables.py
+
+bench-quick: .venv-bench/installed  ## Measure ten cells of it, in about a minute
+	$(BENCH)/python -m benchmarks.speed.run --quick $(BENCH_OPTIONS)
+
+sanitize: .venv/installed  ## Run every native kernel under the address and undefined-behaviour sanitizers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize
+	build/sanitize/sanitize
+
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py
 
 clean:  ## Remove what the other commands made
-	rm -rf .venv .venv-parity demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-parity .venv-bench demo build dist .pytest_cache .mypy_cache .ruff_cache

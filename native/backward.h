@@ -56,7 +56,8 @@ struct BackwardStep {
 
     // d_h_t = d_y_t + what comes from later steps; it is noted for whoever wants to see the gradient's way.
     Vec<T> d_h(index row, index u, int lanes) const {
-        const Vec<T> d = load_first<T>(call.d_y(t, rows[row]) + u, lanes) + load_first<T>(carry(call.d_h, row) + u, lanes);
+        const Vec<T> d =
+            load_first<T>(call.d_y(t, rows[row]) + u, lanes) + load_first<T>(carry(call.d_h, row) + u, lanes);
         store_first<T>(state(call.d_h_steps, row) + u, d, lanes);
         return d;
     }
@@ -91,12 +92,31 @@ inline void pass_padding(const Backward<T>& call, const ActiveRows& rows, index 
 // sum[k] += the rows of d, from the last to the first.
 template <class T, class Row>
 inline void add_rows(T* sum, Range columns, index rows, Row row) {
-    constexpr int L = kLanes<T>;
-    for (index k = columns.from; k < columns.to; k += L) {
-        const int lanes = static_cast<int>(std::min<index>(L, columns.to - k));
-        Vec<T> acc = load_first<T>(sum + k, lanes);
-        for (index r = rows; r-- > 0;) acc += load_first<T>(row(r) + k, lanes);
-        store_first<T>(sum + k, acc, lanes);
+    constexpr int L = kLanes<T>, W = 8;  // vectors at once, so that a cache line that was fetched is used up
+    for (index first = columns.from; first < columns.to; first += W * L) {
+        const auto lanes = [&](int w) {
+            const index left = columns.to - first - w * L;
+            return static_cast<int>(left < 0 ? 0 : std::min<index>(L, left));
+        };
+        Vec<T> acc[W];
+        if (columns.to - first >= W * L) {
+#pragma GCC unroll 8
+            for (int w = 0; w < W; ++w) acc[w] = load(sum + first + w * L);
+            for (index r = rows; r-- > 0;) {
+                const T* from = row(r) + first;
+#pragma GCC unroll 8
+                for (int w = 0; w < W; ++w) acc[w] += load(from + w * L);
+            }
+#pragma GCC unroll 8
+            for (int w = 0; w < W; ++w) store<T>(sum + first + w * L, acc[w]);
+            continue;
+        }
+        for (int w = 0; w < W && lanes(w) > 0; ++w) {
+            T* to = sum + first + w * L;
+            Vec<T> total = load_first<T>(to, lanes(w));
+            for (index r = rows; r-- > 0;) total += load_first<T>(row(r) + first + w * L, lanes(w));
+            store_first<T>(to, total, lanes(w));
+        }
     }
 }
 
@@ -107,30 +127,33 @@ inline void finish_backward(const Backward<T>& call, const Plan& plan, const Bac
     const index H = plan.H, GH = plan.G * H, B = call.walk.B;
     const auto place = [&](index r) { return places ? places[r] : r; };
     const auto d_a = [&](index r) { return static_cast<const T*>(work.d_a + place(r) * GH); };
-    const auto h_before = [&](index r) { return call.h_before + place(r) * H; };
-    const auto x = [&](index r) { return call.input.x(place(r) / B, place(r) % B); };
-    // Threads share the rows of the weights in whole tiles.
+    // Threads share the rows of the weights in whole tiles. The candidate of a GRU (the last H rows of weight_hh) has
+    // two sides of its own there.
+    const bool apart = plan.G == 3;
     const Range tiles = share(divide_up(GH, kRows), me, team.size);
     const Range mine = {std::min<index>(tiles.from * kRows, GH), std::min<index>(tiles.to * kRows, GH)};
-    const auto gates_before = [&](index limit) { return Range{std::min(mine.from, limit), std::min(mine.to, limit)}; };
-
-    // Of weight_hh, the candidate of a GRU has its own two sides.
-    const bool apart = plan.G == 3;
-    const Range common = apart ? gates_before(2 * H) : mine;
-    if (common.from < common.to) add_outer<T>(call.d_hh, H, common, H, rows, d_a, h_before, scratch);
-    const Range candidate = {std::max(mine.from, 2 * H) - 2 * H, std::max(mine.to, 2 * H) - 2 * H};
-    const auto d_hidden_n = [&](index r) {
-        return work.d_hidden_n ? static_cast<const T*>(work.d_hidden_n + place(r) * H) : d_a(r) + 2 * H;
-    };
-    const auto seen_by_n = [&](index r) {
-        return work.reset_h ? static_cast<const T*>(work.reset_h + place(r) * H) : h_before(r);
-    };
-    if (apart && candidate.from < candidate.to)
-        add_outer<T>(call.d_hh + 2 * H * H, H, candidate, H, rows, d_hidden_n, seen_by_n, scratch);
-    if (call.d_bias_ih) add_rows<T>(call.d_bias_ih, mine, rows, d_a);
-    if (call.d_bias_hh) {
-        add_rows<T>(call.d_bias_hh, common, rows, d_a);
-        if (apart) add_rows<T>(call.d_bias_hh + 2 * H, candidate, rows, d_hidden_n);
+    const index limit = apart ? 2 * H : GH;
+    const Range common = {std::min(mine.from, limit), std::min(mine.to, limit)};
+    const Range candidate = {std::max(mine.from, limit) - limit, std::max(mine.to, limit) - limit};
+    // A block of rows at a time, from the last to the first, so that its d_a is read from far only once.
+    for (index end = rows; end > 0; end -= std::min(end, kBlock)) {
+        const index n = std::min(end, kBlock), first = end - n;
+        const auto d_row = [&](index r) { return d_a(first + r); };
+        const auto x = [&](index r) { return call.input.x(place(first + r) / B, place(first + r) % B); };
+        const auto h_before = [&](index r) { return call.h_before + place(first + r) * H; };
+        const auto d_hidden_n = [&](index r) {
+            return work.d_hidden_n ? static_cast<const T*>(work.d_hidden_n + place(first + r) * H) : d_row(r) + 2 * H;
+        };
+        const auto seen_by_n = [&](index r) {
+            return work.reset_h ? static_cast<const T*>(work.reset_h + place(first + r) * H) : h_before(r);
+        };
+        if (!call.input.is_ids()) add_outer<T>(call.d_ih, plan.I, mine, plan.I, n, d_row, x, scratch);
+        add_outer<T>(call.d_hh, H, common, H, n, d_row, h_before, scratch);
+        if (apart) add_outer<T>(call.d_hh + limit * H, H, candidate, H, n, d_hidden_n, seen_by_n, scratch);
+        if (call.d_bias_ih) add_rows<T>(call.d_bias_ih, mine, n, d_row);
+        if (!call.d_bias_hh) continue;
+        add_rows<T>(call.d_bias_hh, common, n, d_row);
+        if (apart) add_rows<T>(call.d_bias_hh + limit, candidate, n, d_hidden_n);
     }
     if (call.input.is_ids()) {
         for (index r = rows; r-- > 0;) {
@@ -140,7 +163,6 @@ inline void finish_backward(const Backward<T>& call, const Plan& plan, const Bac
         }
         return;
     }
-    add_outer<T>(call.d_ih, plan.I, mine, plan.I, rows, d_a, x, scratch);
     const Range my_rows = share(rows, me, team.size);
     const Columns columns = Columns::of<T>(plan.I);
     product_of_columns<T, T>(
@@ -166,8 +188,10 @@ inline void walk_backward(const Backward<T>& call, Step step) {
     const int count = team_for(size);
     const bool may_split = plan.units.panels() > 1 && sharing(walk, size).count > 1;
 
-    Buffer<T> d_a(TB * GH), hh(plan.units.size(kLanes<T>, GH)), ih(call.d_x ? Columns::of<T>(I).size(kLanes<T>, GH) : 0);
-    Buffer<T> d_hidden_n(call.cell == Cell::gru_after ? TB * H : 0), reset_h(call.cell == Cell::gru_before ? TB * H : 0);
+    Buffer<T> d_a(TB * GH), hh(plan.units.size(kLanes<T>, GH)),
+        ih(call.d_x ? Columns::of<T>(I).size(kLanes<T>, GH) : 0);
+    Buffer<T> d_hidden_n(call.cell == Cell::gru_after ? TB * H : 0),
+        reset_h(call.cell == Cell::gru_before ? TB * H : 0);
     const index scratch_size = add_outer_scratch<T>(std::max(I, H));
     Buffer<T> scratch(scratch_size * count);
     const index first_K = plan.G == 3 ? 2 * H : GH;

@@ -35,8 +35,10 @@ const KernelTable* g_table = nullptr;
 
 template <class T>
 const Kernels<T>& of(const KernelTable* table) {
-    if constexpr (sizeof(T) == 4) return table->f32;
-    else return table->f64;
+    if constexpr (sizeof(T) == 4)
+        return table->f32;
+    else
+        return table->f64;
 }
 
 [[noreturn]] void refuse(const std::string& what) { throw nb::value_error(what.c_str()); }
@@ -48,10 +50,17 @@ std::string shape_of(const A& a) {
     return text + (a.ndim() == 1 ? ",)" : ")");
 }
 
-// Refuses an array of another shape, or one whose last axis (or, with `dense`, any) is not contiguous.
+template <class A>
+bool is_aligned(const A& a) {
+    using E = std::remove_pointer_t<decltype(a.data())>;
+    return reinterpret_cast<std::uintptr_t>(a.data()) % alignof(E) == 0;
+}
+
+// Refuses an array of another shape, one whose last axis (or, with `dense`, any) is not contiguous, or one at an
+// address that its type must not have.
 template <class A>
 void check(const char* name, const A& a, std::initializer_list<std::int64_t> shape, bool dense = true) {
-    bool good = a.ndim() == shape.size();
+    bool good = a.ndim() == shape.size() && is_aligned(a);
     std::int64_t expected = 1, size = 1;
     for (const std::int64_t n : shape) size *= n;
     for (std::size_t k = shape.size(); good && k-- > 0;) {
@@ -63,7 +72,8 @@ void check(const char* name, const A& a, std::initializer_list<std::int64_t> sha
     if (good) return;
     std::string text;
     for (const std::int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-    refuse(std::string("native kernels: ") + name + " must be a contiguous (" + text + "), got " + shape_of(a));
+    refuse(std::string("native kernels: ") + name + " must be an aligned, contiguous (" + text + "), got " +
+           shape_of(a));
 }
 
 template <class T, class A>
@@ -107,7 +117,7 @@ struct Given {  // what both directions of a recurrence check alike
             walk.B = static_cast<std::int64_t>(x->shape(1));
             input.x = rows("x", *x, walk.T, walk.B, walk.I);
         } else {
-            if (ids->ndim() != 2) refuse("native kernels: ids must have two axes");
+            if (ids->ndim() != 2 || !is_aligned(*ids)) refuse("native kernels: ids must be aligned and have two axes");
             walk.T = static_cast<std::int64_t>(ids->shape(0));
             walk.B = static_cast<std::int64_t>(ids->shape(1));
             input.ids = {ids->data(), ids->stride(0), ids->stride(1)};
@@ -122,7 +132,8 @@ struct Given {  // what both directions of a recurrence check alike
     }
 };
 
-// ------------------------------------------------------------------------------------------------------- packed weights
+// ------------------------------------------------------------------------------------------------------- packed
+// weights
 
 struct PackedWeights {
     std::shared_ptr<const Packed> packed;
@@ -135,7 +146,8 @@ PackedWeights pack_recurrent(int cell, Array<T> weight_ih, Array<T> weight_hh, M
                              Maybe<Array<T>> bias_hh, bool narrow) {
     const Cell kind = cell_of(cell);
     if (weight_hh.ndim() != 2 || weight_ih.ndim() != 2) refuse("native kernels: weights must have two axes");
-    const std::int64_t H = static_cast<std::int64_t>(weight_hh.shape(1)), I = static_cast<std::int64_t>(weight_ih.shape(1));
+    const std::int64_t H = static_cast<std::int64_t>(weight_hh.shape(1)),
+                       I = static_cast<std::int64_t>(weight_ih.shape(1));
     const std::int64_t GH = gates_of(kind) * H;
     check("weight_ih", weight_ih, {GH, I});
     check("weight_hh", weight_hh, {GH, H});
@@ -154,14 +166,20 @@ PackedWeights pack_linear(Array<T> weight, Maybe<Array<T>> bias, bool narrow) {
             sizeof(T) == 8};
 }
 
+bool is_recurrent(const PackedWeights& weights) { return weights.packed->hh != nullptr; }
+
+// The weights packed for a cell, or for a dense layer where there is none.
 template <class T>
-const Packed* packed_for(const PackedWeights& weights, std::int64_t I, std::int64_t H) {
-    if (weights.is_double != (sizeof(T) == 8) || weights.packed->I != I || weights.packed->H != H)
+const Packed* packed_for(const PackedWeights& weights, std::optional<Cell> cell, std::int64_t I, std::int64_t H) {
+    const Packed& packed = *weights.packed;
+    const bool fits = is_recurrent(weights) ? cell == packed.cell : !cell;
+    if (!fits || weights.is_double != (sizeof(T) == 8) || packed.I != I || packed.H != H)
         refuse("native kernels: packed weights of another layer or type");
-    return weights.packed.get();
+    return &packed;
 }
 
-// ---------------------------------------------------------------------------------------------------------- recurrences
+// ----------------------------------------------------------------------------------------------------------
+// recurrences
 
 template <class T>
 void forward(int cell, Maybe<Array<T>> x, Maybe<Ids> ids, Array<T> weight_ih, Array<T> weight_hh,
@@ -193,7 +211,7 @@ void forward(int cell, Maybe<Array<T>> x, Maybe<Ids> ids, Array<T> weight_ih, Ar
     const Weights<T> weights = {weight_ih.data(), weight_hh.data(), optional_data<const T>("bias_ih", bias_ih, {GH}),
                                 optional_data<const T>("bias_hh", bias_hh, {GH})};
     const KernelTable* table = packed ? packed->table : g_table;
-    if (packed) call.packed = packed_for<T>(*packed, I, H);
+    if (packed) call.packed = packed_for<T>(*packed, kind, I, H);
     nb::gil_scoped_release released;
     std::unique_ptr<Packed> own;
     if (!packed) {
@@ -249,7 +267,8 @@ void backward(int cell, Maybe<Array<T>> x, Maybe<Ids> ids, Array<T> weight_ih, A
     of<T>(g_table).backward(call);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- dense
+// ----------------------------------------------------------------------------------------------------------------
+// dense
 
 template <class T>
 void linear(Array<T> x, Array<T> weight, Maybe<Array<T>> bias, const PackedWeights* packed, Out<T> y) {
@@ -259,14 +278,21 @@ void linear(Array<T> x, Array<T> weight, Maybe<Array<T>> bias, const PackedWeigh
     check("x", x, {N, I});
     check("weight", weight, {O, I});
     check("y", y, {N, O});
-    const Dense<T> call = {N, I, O, x.data(), I, weight.data(), optional_data<const T>("bias", bias, {O}),
-                           packed ? packed_for<T>(*packed, I, O) : nullptr};
+    const Dense<T> call = {N,
+                           I,
+                           O,
+                           x.data(),
+                           I,
+                           weight.data(),
+                           optional_data<const T>("bias", bias, {O}),
+                           packed ? packed_for<T>(*packed, std::nullopt, I, O) : nullptr};
     nb::gil_scoped_release released;
     of<T>(packed ? packed->table : g_table).dense(call, y.data());
 }
 
 template <class T>
-void linear_backward(Array<T> x, Array<T> weight, Array<T> d_y, Maybe<Out<T>> d_x, Out<T> d_weight, Maybe<Out<T>> d_bias) {
+void linear_backward(Array<T> x, Array<T> weight, Array<T> d_y, Maybe<Out<T>> d_x, Out<T> d_weight,
+                     Maybe<Out<T>> d_bias) {
     if (x.ndim() != 2 || weight.ndim() != 2) refuse("native kernels: x and weight must have two axes");
     const std::int64_t N = static_cast<std::int64_t>(x.shape(0)), I = static_cast<std::int64_t>(x.shape(1));
     const std::int64_t O = static_cast<std::int64_t>(weight.shape(0));
@@ -316,7 +342,8 @@ void scatter(Ids ids, Array<T> rows, Out<T> table) {
     const std::int64_t V = static_cast<std::int64_t>(table.shape(0));
     check("rows", rows, {N, O});
     check("ids", ids, {N});
-    if (static_cast<std::int64_t>(table.shape(1)) != O) refuse("native kernels: table must be as wide as rows");
+    if (static_cast<std::int64_t>(table.shape(1)) != O || !is_aligned(table))
+        refuse("native kernels: table must be aligned and as wide as rows");
     for (std::int64_t r = 0; r < N; ++r)
         if (ids.data()[r] < 0 || ids.data()[r] >= V) refuse("native kernels: an id is out of range");
     nb::gil_scoped_release released;
@@ -325,24 +352,29 @@ void scatter(Ids ids, Array<T> rows, Out<T> table) {
 
 template <class T>
 double read(Array<T> x) {
+    if (x.ndim() != 1) refuse("native kernels: x must have one axis");
+    check("x", x, {static_cast<std::int64_t>(x.shape(0))});
     nb::gil_scoped_release released;
     return of<T>(g_table).read(x.data(), static_cast<std::int64_t>(x.size()));
 }
 
-// -------------------------------------------------------------------------------------------------------------- streams
+// --------------------------------------------------------------------------------------------------------------
+// streams
 
 template <class T>
 struct Program {
     std::vector<Layer<T>> layers;
     const KernelTable* table = g_table;
 
-    void take(const PackedWeights& weights) {
+    void take(const PackedWeights& weights, bool recurrent) {
+        if (is_recurrent(weights) != recurrent) refuse("native kernels: packed weights of another layer");
         if (weights.table != table || weights.is_double != (sizeof(T) == 8))
             refuse("native kernels: packed weights of another type or instruction set");
     }
     void embed(Array<T> weight) {
         if (weight.ndim() != 2) refuse("native kernels: weight must have two axes");
-        const std::int64_t V = static_cast<std::int64_t>(weight.shape(0)), O = static_cast<std::int64_t>(weight.shape(1));
+        const std::int64_t V = static_cast<std::int64_t>(weight.shape(0)),
+                           O = static_cast<std::int64_t>(weight.shape(1));
         check("weight", weight, {V, O});
         Layer<T> layer{Op::embed};
         layer.I = V;
@@ -352,7 +384,7 @@ struct Program {
         add(std::move(layer));
     }
     void recurrent(const PackedWeights& weights, bool takes_ids) {
-        take(weights);
+        take(weights, true);
         Layer<T> layer{Op::recurrent};
         layer.cell = weights.packed->cell;
         layer.I = weights.packed->I;
@@ -362,7 +394,7 @@ struct Program {
         add(std::move(layer));
     }
     void linear(const PackedWeights& weights, int activation) {
-        take(weights);
+        take(weights, false);
         if (activation < -1 || activation > 2) refuse("native kernels: no such activation");
         Layer<T> layer{Op::dense};
         layer.I = weights.packed->I;
@@ -393,7 +425,8 @@ template <class T>
 class BoundStream {
    public:
     BoundStream(const Program<T>& program, std::int64_t B)
-        : layers_(std::make_shared<const std::vector<Layer<T>>>(program.layers)), stream_(of<T>(program.table), layers_, B) {
+        : layers_(std::make_shared<const std::vector<Layer<T>>>(program.layers)),
+          stream_(of<T>(program.table), layers_, B) {
         if (layers_->empty() || B < 1) refuse("native kernels: a stream needs a layer and a row");
     }
 
@@ -417,7 +450,8 @@ class BoundStream {
 
     void step_id(std::int64_t id, Out<T> y) {
         const Layer<T>& first = layers_->front();
-        if (!first.takes_ids || stream_.batch() != 1 || id < 0 || id >= first.I) refuse("Stream.step: not a token id here");
+        if (!first.takes_ids || stream_.batch() != 1 || id < 0 || id >= first.I)
+            refuse("Stream.step: not a token id here");
         run(nullptr, &id, y);
     }
 
@@ -489,9 +523,8 @@ void bind(nb::module_& m, const char* program, const char* stream) {
         .def("step", &BoundStream<T>::step, "x"_a.noconvert(), "y"_a.noconvert())
         .def("step_ids", &BoundStream<T>::step_ids, "ids"_a.noconvert(), "y"_a.noconvert())
         .def("step_id", &BoundStream<T>::step_id, "id"_a, "y"_a.noconvert())
-        .def("states", [](nb::handle self, std::size_t layer) {
-            return nb::cast<BoundStream<T>&>(self).states(self, layer);
-        })
+        .def("states",
+             [](nb::handle self, std::size_t layer) { return nb::cast<BoundStream<T>&>(self).states(self, layer); })
         .def_prop_ro("nbytes", &BoundStream<T>::bytes);
 }
 

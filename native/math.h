@@ -18,10 +18,10 @@ struct ExpConstants<float> {
     static constexpr float log_2_low = -2.12194440e-4f;
     static constexpr float round = 12582912.0f;  // 1.5 2^23: adding it rounds to an integer, in the lowest bits
     static constexpr int mantissa = 23, bias = 127;
-    static constexpr float least = -87.0f;       // exp of less would be denormal
-    static constexpr float most = 88.7228394f;   // exp of more is infinite
-    static constexpr float tanh_is_one = 10.0f;  // from here on tanh rounds to 1
-    static constexpr float q[] = {0.50000000135387298866f, 0.16666666681704215043f,  0.041666464197405692315f,
+    static constexpr float least = -87.3365402f;  // exp of less would be denormal
+    static constexpr float most = 88.7228394f;    // exp of more is infinite
+    static constexpr float tanh_is_one = 10.0f;   // from here on tanh rounds to 1
+    static constexpr float q[] = {0.50000000135387298866f, 0.16666666681704215043f,   0.041666464197405692315f,
                                   0.0083333108446478625f,  0.0013933730715792082502f, 0.00019891080463998842f};
 };
 
@@ -32,7 +32,7 @@ struct ExpConstants<double> {
     static constexpr double log_2_low = 1.42860682030941723212e-6;
     static constexpr double round = 6755399441055744.0;  // 1.5 2^52
     static constexpr int mantissa = 52, bias = 1023;
-    static constexpr double least = -708.0;
+    static constexpr double least = -708.396418532264;
     static constexpr double most = 709.782712893384;
     static constexpr double tanh_is_one = 20.0;
     static constexpr double q[] = {0.5,
@@ -87,15 +87,13 @@ inline Split<T> split_exp(Vec<T> x) {
 template <class T>
 inline Vec<T> exp(Vec<T> x) {
     using C = ExpConstants<T>;
-    const T log_2 = C::log_2_high + C::log_2_low;
+    using Ints = typename VecOf<T>::ints;
     const Vec<T> near = at_most<T>(at_least<T>(x, C::least), C::most);
-    const Vec<T> upper = splat(T(C::most - 2));
-    const Vec<T> shift = near > upper ? splat(T(1)) : Vec<T>{};  // one factor 2 apart, where 2^n would not be finite
-    const auto [p, scale] = split_exp<T>(fma(shift, splat(T(-C::log_2_high)), near));
-    (void)log_2;
-    Vec<T> y = fma(scale, p, scale);
-    y = fma(y, shift * splat(T(C::log_2_low)), y);  // what log_2_high leaves of log 2
-    y = shift > Vec<T>{} ? y + y : y;
+    const auto [p, scale] = split_exp<T>(near);
+    const Ints upper = near > splat(T(C::most - 2));  // one factor 2 apart, where 2^n would not be finite
+    const Vec<T> below = (Vec<T>)((Ints)scale + (upper << C::mantissa));  // a true lane is -1: one off the exponent
+    Vec<T> y = (splat(T(1)) + p) * below;
+    y = upper ? y + y : y;
     y = x < splat(C::least) ? Vec<T>{} : y;
     return x > splat(C::most) ? splat(T(__builtin_huge_val())) : y;
 }

@@ -14,6 +14,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "calls.h"
 #include "vec.h"
 
@@ -21,14 +25,22 @@ namespace elman::ELMAN_ISA {
 
 using index = std::int64_t;
 
-// Memory aligned to a cache line, of which vectors of any width are parts.
+// Memory aligned to a cache line, of which vectors of any width are parts. Large pieces ask for large pages, which come
+// with fewer page faults.
 template <class T>
 class Buffer {
    public:
     explicit Buffer(index count) {
-        const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + 127) / 64 * 64;
-        p_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        if (count == 0) return;
+        constexpr std::size_t kLarge = std::size_t{1} << 21;
+        const std::size_t wanted = static_cast<std::size_t>(count) * sizeof(T),
+                          unit = wanted >= 2 * kLarge ? kLarge : 64;
+        const std::size_t bytes = (wanted + 2 * unit - 1) / unit * unit;
+        p_ = static_cast<T*>(std::aligned_alloc(unit, bytes));
         if (!p_) throw std::bad_alloc();
+#if defined(__linux__)
+        if (unit == kLarge) madvise(p_, bytes, MADV_HUGEPAGE);  // only a wish
+#endif
     }
     ~Buffer() { std::free(p_); }
     Buffer(const Buffer&) = delete;
@@ -36,7 +48,7 @@ class Buffer {
     operator T*() const { return p_; }
 
    private:
-    T* p_;
+    T* p_ = nullptr;
 };
 
 struct Range {
@@ -87,7 +99,9 @@ __attribute__((noinline)) void tile(Vec<T>* sums, const T* const* rows, index K,
 // How many panels a tile of few rows works on at once: one row has too few accumulators to hide the latency of an
 // addition, and k must not be split.
 constexpr bool kManyRegisters = kRows == 6;
-constexpr int panels_at_once(index rows) { return rows == 1 ? (kManyRegisters ? 4 : 2) : rows == 2 && kManyRegisters ? 2 : 1; }
+constexpr int panels_at_once(index rows) {
+    return rows == 1 ? (kManyRegisters ? 4 : 2) : rows == 2 && kManyRegisters ? 2 : 1;
+}
 
 template <class T, class S>
 using Tile = void (*)(Vec<T>*, const T* const*, index, const S*, std::ptrdiff_t);
@@ -97,10 +111,10 @@ inline Tile<T, S> tile_of_width(index rows, bool one_panel) {
     switch (rows) {
         case 1: return one_panel ? tile<1, W, 1, T, S> : tile<1, W, panels_at_once(1), T, S>;
         case 2: return one_panel ? tile<2, W, 1, T, S> : tile<2, W, panels_at_once(2), T, S>;
-        case 3: return tile<kRows < 3 ? 1 : 3, W, 1, T, S>;
-        case 4: return tile<kRows < 4 ? 1 : 4, W, 1, T, S>;
-        case 5: return tile<kRows < 5 ? 1 : 5, W, 1, T, S>;
-        default: return tile<kRows < 6 ? 1 : 6, W, 1, T, S>;
+        case 3: return tile < kRows < 3 ? 1 : 3, W, 1, T, S > ;
+        case 4: return tile < kRows < 4 ? 1 : 4, W, 1, T, S > ;
+        case 5: return tile < kRows < 5 ? 1 : 5, W, 1, T, S > ;
+        default: return tile < kRows < 6 ? 1 : 6, W, 1, T, S > ;
     }
 }
 
@@ -114,8 +128,8 @@ inline Tile<T, S> tile_for(index rows, int W, bool one_panel) {
     }
 }
 
-// For rows 0 to n-1 and each panel of W vectors: start(i, panel, sums) sets W vectors, row(i) is the row of K numbers to
-// multiply, finish(i, panel, sums) takes the result.
+// For rows 0 to n-1 and each panel of W vectors: start(i, panel, sums) sets W vectors, row(i) is the row of K numbers
+// to multiply, finish(i, panel, sums) takes the result.
 //
 // Rows go through in chunks and long sums in slices of k, so that a slice of a panel stays in the cache while all rows
 // of a chunk use it. Between slices the sums rest in memory, and their order stays the same.
@@ -134,7 +148,7 @@ inline void product(index n, Range panels, int W, index K, const S* weights, Row
         for (index panel = panels.from; panel < panels.to;) {
             const index wanted = tiles == 1 ? panels_at_once(rows) : 1;
             const index P = panel + wanted <= panels.to ? wanted : 1;
-            for (index k = 0, end; k == 0 || k < K; k = end) {
+            for (index k = 0, end = -1; end < K; k = end) {  // once even where there is nothing to sum
                 end = k + kSlice + kSlice / 2 < K && rows > kRows ? k + kSlice : K;
                 for (index t = 0, i = 0, height; t < tiles; ++t, i += height) {
                     height = low + (t < taller);
@@ -149,7 +163,8 @@ inline void product(index n, Range panels, int W, index K, const S* weights, Row
                                 std::memcpy(to, resting + (i + r) * W, sizeof(Vec<T>) * static_cast<std::size_t>(W));
                         }
                     }
-                    tile_for<T, S>(height, W, P == 1)(sums, a, end - k, weights + panel * next_panel + k * W * L, next_panel);
+                    tile_for<T, S>(height, W, P == 1)(sums, a, end - k, weights + panel * next_panel + k * W * L,
+                                                      next_panel);
                     for (index r = 0; r < height; ++r)
                         for (index p = 0; p < P; ++p) {
                             const Vec<T>* done = sums + (r * P + p) * W;
@@ -165,7 +180,8 @@ inline void product(index n, Range panels, int W, index K, const S* weights, Row
     }
 }
 
-// ------------------------------------------------------------------------------------- weights of whole vectors of units
+// ------------------------------------------------------------------------------------- weights of whole vectors of
+// units
 
 // Columns 0 to N-1 of a product, in panels of four vectors; the last panel is as wide as what is left.
 struct Columns {
@@ -184,12 +200,7 @@ struct Columns {
 template <class T, class S, class Row, class Start, class Finish>
 inline void product_of_columns(const Columns& columns, index n, Range panels, index K, const S* weights, Row row,
                                Start start, Finish finish) {
-    const index whole = columns.blocks / 4;
-    Range part = {panels.from, panels.to < whole ? panels.to : whole};
-    for (int W = 4; W > 0; W = part.to == whole && panels.to > whole && W == 4 ? columns.width(whole) : 0) {
-        const bool last = W < 4;
-        const index first_block = last ? whole * 4 : 0;
-        if (last) part = {0, 1};
+    const auto run = [&](Range part, int W, index first_block) __attribute__((noinline)) {
         product<T, S>(
             n, part, W, K, weights + first_block * kLanes<T> * K, row,
             [&](index i, index panel, Vec<T>* sums) {
@@ -198,8 +209,10 @@ inline void product_of_columns(const Columns& columns, index n, Range panels, in
             [&](index i, index panel, const Vec<T>* sums) {
                 for (int w = 0; w < W; ++w) finish(i, first_block + panel * W + w, sums[w]);
             });
-        if (last) return;
-    }
+    };
+    const index whole = columns.blocks / 4;
+    run({panels.from, panels.to < whole ? panels.to : whole}, 4, 0);
+    if (panels.from <= whole && panels.to > whole) run({0, 1}, columns.width(whole), whole * 4);
 }
 
 // ------------------------------------------------------------------------------------------------------------ packing
@@ -217,12 +230,13 @@ inline void put(bf16* to, float x) {  // to nearest, ties to even; NaN stays NaN
 
 // One vector of a panel for all k: to[k * stride + lane] = from[lane * lane_stride + k * k_stride], 0 beyond `lanes`.
 template <class T, class S>
-inline void pack_vector(S* to, index stride, const T* from, std::ptrdiff_t lane_stride, std::ptrdiff_t k_stride, index K,
-                        int lanes) {
+inline void pack_vector(S* to, index stride, const T* from, std::ptrdiff_t lane_stride, std::ptrdiff_t k_stride,
+                        index K, int lanes) {
     constexpr int L = kLanes<T>;
     if (lane_stride == 1) {
         for (index k = 0; k < K; ++k)
-            for (int lane = 0; lane < L; ++lane) put(to + k * stride + lane, lane < lanes ? from[k * k_stride + lane] : T(0));
+            for (int lane = 0; lane < L; ++lane)
+                put(to + k * stride + lane, lane < lanes ? from[k * k_stride + lane] : T(0));
         return;
     }
     for (index k0 = 0; k0 < K; k0 += 16) {
@@ -254,28 +268,36 @@ inline void pack_columns(S* to, const T* from, const Columns& columns, index K, 
     for (index block = 0; block < columns.blocks; ++block) {
         const index panel = block / 4, left = columns.blocks - panel * 4, W = left < 4 ? left : 4;
         const index lanes = columns.N - block * L;
-        pack_vector<T, S>(to + (panel * 4 * K + block % 4) * L, W * L, from + block * L * n_stride, n_stride, k_stride, K,
-                          static_cast<int>(lanes < L ? lanes : L));
+        pack_vector<T, S>(to + (panel * 4 * K + block % 4) * L, W * L, from + block * L * n_stride, n_stride, k_stride,
+                          K, static_cast<int>(lanes < L ? lanes : L));
     }
 }
 
-// ------------------------------------------------------------------------------------------- sums over rows of products
+// ------------------------------------------------------------------------------------------- sums over rows of
+// products
 
 constexpr int kOuterWidth = kRows == 2 ? 2 : 4;  // vectors of a tile
-constexpr index kBlock = 128;                     // rows of which both sides are packed at once
+constexpr index kBlock = 64;  // rows whose right side is packed at once: a panel of it fits the first cache
 
-template <class T>
-__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* a, const T* b, index K) {
-    constexpr int L = kLanes<T>, W = kOuterWidth, R = kRows;
+// sums[r][w] += sum over k of a[k][r] b[k][w], for R numbers of the row a[k] (the last of them again where there are
+// fewer) and W packed vectors.
+template <int W, class T>
+__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* const* a, index first, int height, const T* b,
+                                          index K) {
+    constexpr int L = kLanes<T>, R = kRows;
     Vec<T> acc[R][W];
+    std::ptrdiff_t at[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) {
+        at[r] = first + (r < height ? r : height - 1);
 #pragma GCC unroll 4
         for (int w = 0; w < W; ++w) acc[r][w] = sums[r * W + w];
-    for (index k = 0; k < K; ++k, a += R, b += W * L) {
+    }
+    for (index k = 0; k < K; ++k, b += W * L) {
+        const T* row = a[k];
         Vec<T> x[R];
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) x[r] = splat(a[r]);
+        for (int r = 0; r < R; ++r) x[r] = splat(row[at[r]]);
 #pragma GCC unroll 4
         for (int w = 0; w < W; ++w) {
             const Vec<T> y = load(b + w * L);
@@ -289,41 +311,55 @@ __attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* a, const T* b, 
         for (int w = 0; w < W; ++w) sums[r * W + w] = acc[r][w];
 }
 
-// sum[m * N + n] += a[r][m] b[r][n] over the rows r = rows-1 down to 0, for m in a range: the gradient of a weight.
-// The order of the sum is that of backpropagation, so chunks of a sequence, the last one first, give the same bits.
+template <class T>
+inline auto outer_tile_of(int W) {
+    switch (W) {
+        case 1: return outer_tile<1, T>;
+        case 2: return outer_tile<2, T>;
+        case 3: return outer_tile < kOuterWidth < 3 ? 1 : 3, T > ;
+        default: return outer_tile < kOuterWidth < 4 ? 1 : 4, T > ;
+    }
+}
+
+// sum[m * sum_row + n] += a[r][m] b[r][n] over the rows r = rows-1 down to 0, for m in a range: the gradient of a
+// weight. The order of the sum is that of backpropagation, so chunks of a sequence, the last one first, give the same
+// bits.
 template <class T, class RowA, class RowB>
 inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, index rows, RowA a, RowB b, T* scratch) {
-    constexpr int L = kLanes<T>, W = kOuterWidth, R = kRows;
+    if (m_range.from >= m_range.to) return;
+    constexpr int L = kLanes<T>;
+    const index blocks = divide_up(N, L), panels = divide_up(blocks, kOuterWidth);
     const auto lanes = [N](index column) { return static_cast<int>(N - column < L ? N - column : L); };
-    const index blocks = divide_up(N, L), panels = divide_up(blocks, W), heights = divide_up(m_range.to - m_range.from, R);
-    T* packed_b = scratch;                              // [panel][r][W][L]
-    T* packed_a = scratch + panels * kBlock * W * L;  // [r][R]
+    const auto width = [&](index panel) {
+        const index left = blocks - panel * kOuterWidth;
+        return static_cast<int>(left < kOuterWidth ? left : kOuterWidth);
+    };
+    const T* a_rows[kBlock];
+    Vec<T> sums[kRows * kOuterWidth] = {};
     for (index r1 = rows; r1 > 0; r1 -= kBlock) {
         const index K = r1 < kBlock ? r1 : kBlock;
-        for (index k = 0; k < K; ++k) {
+        for (index k = 0; k < K; ++k) {  // b as [panel][k][W][L]
+            a_rows[k] = a(r1 - 1 - k);
             const T* from = b(r1 - 1 - k);
-            for (index block = 0; block < panels * W; ++block) {
-                T* to = packed_b + ((block / W * K + k) * W + block % W) * L;
-                store<T>(to, block < blocks ? load_first<T>(from + block * L, lanes(block * L)) : Vec<T>{});
+            for (index block = 0; block < blocks; ++block) {
+                const index panel = block / kOuterWidth, w = block % kOuterWidth;
+                store<T>(scratch + (panel * kOuterWidth * K + k * width(panel) + w) * L,
+                         load_first<T>(from + block * L, lanes(block * L)));
             }
         }
-        for (index h = 0; h < heights; ++h) {
-            const index m0 = m_range.from + h * R, height = m_range.to - m0 < R ? m_range.to - m0 : R;
-            for (index k = 0; k < K; ++k) {
-                const T* from = a(r1 - 1 - k) + m0;
-                for (int r = 0; r < R; ++r) packed_a[k * R + r] = r < height ? from[r] : T(0);
-            }
+        for (index m = m_range.from; m < m_range.to; m += kRows) {
+            const int height = static_cast<int>(m_range.to - m < kRows ? m_range.to - m : kRows);
             for (index panel = 0; panel < panels; ++panel) {
-                const index n0 = panel * W * L;
-                T* to = sum + m0 * sum_row + n0;
-                Vec<T> sums[R * W] = {};
-                for (index r = 0; r < height; ++r)
-                    for (int w = 0; w < W && n0 + w * L < N; ++w)
-                        sums[r * W + w] = load_first<T>(to + r * sum_row + w * L, lanes(n0 + w * L));
-                outer_tile<T>(sums, packed_a, packed_b + panel * K * W * L, K);
-                for (index r = 0; r < height; ++r)
-                    for (int w = 0; w < W && n0 + w * L < N; ++w)
-                        store_first<T>(to + r * sum_row + w * L, sums[r * W + w], lanes(n0 + w * L));
+                const index n = panel * kOuterWidth * L;
+                const int W = width(panel);
+                T* to = sum + m * sum_row + n;
+                for (int r = 0; r < height; ++r)
+                    for (int w = 0; w < W; ++w)
+                        sums[r * W + w] = load_first<T>(to + r * sum_row + w * L, lanes(n + w * L));
+                outer_tile_of<T>(W)(sums, a_rows, m, height, scratch + n * K, K);
+                for (int r = 0; r < height; ++r)
+                    for (int w = 0; w < W; ++w)
+                        store_first<T>(to + r * sum_row + w * L, sums[r * W + w], lanes(n + w * L));
             }
         }
     }
@@ -331,7 +367,7 @@ inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, in
 
 template <class T>
 inline index add_outer_scratch(index N) {
-    return divide_up(divide_up(N, kLanes<T>), kOuterWidth) * kOuterWidth * kLanes<T> * kBlock + kBlock * kRows + 64;
+    return divide_up(N, kLanes<T>) * kLanes<T> * kBlock;
 }
 
 }  // namespace elman::ELMAN_ISA

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -53,12 +54,15 @@ class Stream {
         return static_cast<std::int64_t>(count);
     }
 
-    // x (B, I) or ids (B,) -> y (B, O). Nothing is allocated.
+    // x (B, I) or ids (B,) -> y (B, O), which may lie where x does. Nothing is allocated.
     void step(const T* x, const std::int64_t* ids, T* y) {
         const T* input = x;
+        const std::int64_t size_x = x ? B_ * layers_->front().I : 0, size_y = B_ * layers_->back().O;
+        const std::less_equal<const T*> before;
+        const bool apart = before(x + size_x, y) || before(y + size_y, x);
         std::size_t k = 0;
         for (const Layer<T>& layer : *layers_) {
-            T* to = k + 1 == layers_->size() ? y : outputs_[k].data();
+            T* to = apart && k + 1 == layers_->size() ? y : outputs_[k].data();
             switch (layer.op) {
                 case Op::embed:
                     for (std::int64_t b = 0; b < B_; ++b)
@@ -81,6 +85,7 @@ class Stream {
             input = to;
             ++k;
         }
+        if (!apart) std::copy_n(input, size_y, y);
     }
 
    private:

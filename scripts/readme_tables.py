@@ -1,99 +1,167 @@
-"""Write the measured numbers of benchmarks/results into the papers, between their markers; --check only compares."""
+"""Write the measured numbers of benchmarks/results into the papers, between their markers; --check only compares.
+
+A table stands between ``<!-- NAME -->`` and ``<!-- end -->``, where NAME is one of TABLES.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from benchmarks.speed import results  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
-WORDS = {
-    "README.md": (
+PAPERS = {
+    "README.md": "en",
+    "README.zh-CN.md": "zh",
+    "benchmarks/README.md": "en",
+    "docs/en/translation.md": "en",
+    "docs/zh/translation.md": "zh",
+}
+ACCURACY = {
+    "en": (
         "nats a character, tinyshakespeare, last 10 % held out",
         "after {step} steps",
         "Elman {elman}",
         "PyTorch {torch}",
     ),
-    "README.zh-CN.md": (
+    "zh": (
         "每个字符的奈特数，tinyshakespeare，最后 10 % 留作检验",
         "{step} 步之后",
         "Elman {elman}",
         "PyTorch {torch}",
     ),
 }
-
-
-# Of the pages on translation: the head, and a row for nmt-tips, for BLEU beside the twin, and for both speeds.
-PAGES = {
-    "docs/en/translation.md": (
-        "| | Elman | beside it |",
-        "| nmt-tips, Japanese to English, 500 sentences: BLEU | {0} | published: {1} for one model, {2} for several |",
-        "| Tatoeba, English to Chinese, {2} pairs, {3} steps: BLEU by character | {0} | PyTorch, the same plan: {1} |",
-        "| the same: nats a character | {0} | {1} |",
-        "| training, one thread: times the tokens a second | {0} | of PyTorch |",
-        "| search with a beam of 5, one thread: times the sentences a second | {0} | of a loop in PyTorch |",
+SPEED: dict[str, dict[str, Any]] = {
+    "en": {
+        "none": "`make bench` has not been run yet.",
+        "machine": "On {cpu}, {cores} cores, {instructions}, {date}, against {opponents}:",
+        "head": "times as fast as the best of them: geometric mean over sizes (least – most)",
+        "works": {"step": "one step of a stream", "inference": "whole sequences", "training": "forward and backward"},
+        "threads": lambda n: f", {n} thread{'s' * (n != 1)}",
+        "footprint": ("", "import, over that of NumPy", "installed", "with what it needs"),
+        "character": ("training a character model (LSTM 256), tokens a second", "Elman", "PyTorch", "ratio"),
+    },
+    "zh": {
+        "none": "还没有运行过 `make bench`。",
+        "machine": "处理器 {cpu}，{cores} 个核，{instructions}，{date}；比较对象是 {opponents}：",
+        "head": "速度是其中最快者的多少倍：各种规模的几何平均（最小 – 最大）",
+        "works": {"step": "流式的一步", "inference": "整段序列", "training": "前向加反向"},
+        "threads": lambda n: f"，{n} 线程",
+        "footprint": ("", "导入时间，NumPy 之外", "安装大小", "连同依赖"),
+        "character": ("训练字符模型（LSTM 256），每秒字符数", "Elman", "PyTorch", "倍数"),
+    },
+}
+TRANSLATION = {
+    "en": (
+        "nmt-tips, Japanese to English, 500 sentences: BLEU",
+        "Tatoeba, English to Chinese, {} pairs, {} steps of both: BLEU by character",
+        "the same: nats a character",
+        "training, tokens a second, one thread",
+        "search with a beam of 5, sentences a second, one thread",
+        "published elsewhere: {}, of several models {}",
+        "1",
+        "{:.2f} times",
     ),
-    "docs/zh/translation.md": (
-        "| | Elman | 对照 |",
-        "| nmt-tips，日译英，500 个测试句：BLEU | {0} | 已发表：单个模型 {1}，多个模型 {2} |",
-        "| Tatoeba，英译中，{2} 个测试句对，{3} 步：按字的 BLEU | {0} | PyTorch，同样的方案：{1} |",
-        "| 同上：每字奈特数 | {0} | {1} |",
-        "| 训练，单线程：每秒词元数的倍数 | {0} | 相对 PyTorch |",
-        "| 束宽 5 的搜索，单线程：每秒句数的倍数 | {0} | 相对 PyTorch 的循环 |",
+    "zh": (
+        "nmt-tips，日译英，500 句：BLEU",
+        "Tatoeba，英译中，{} 对，双方各 {} 步：按字的 BLEU",
+        "同上：每字奈特数",
+        "训练，每秒词元数，单线程",
+        "束宽 5 的搜索，每秒句数，单线程",
+        "别处已发表：{}，多个模型 {}",
+        "1",
+        "{:.2f} 倍",
     ),
 }
 
 
-def read(name: str) -> dict[str, Any]:
-    """Return a committed result."""
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return result
-
-
-def translation_table(name: str) -> str:
-    """Return the table of translation."""
-    head, tips, beside, nats, training, search = PAGES[name]
-    one = read("accuracy-nmt_tips")
-    ours, theirs = (read(f"accuracy-translation-tatoeba-{side}") for side in ("elman", "torch"))
-    speed = read("speed-translation-tatoeba")
-    pairs, steps = ours["pairs"]["test"], ours["plan"]["steps"]
-    return "\n".join(
-        [
-            head,
-            "| --- | --- | --- |",
-            tips.format(f"{one['test_bleu']:.2f}", one["published"]["with 200 units"], one["published"]["ensemble"]),
-            beside.format(f"{ours['test']['bleu']:.2f}", f"{theirs['test']['bleu']:.2f}", pairs, steps),
-            nats.format(*(f"{side['test']['nats_per_token']:.3f}" for side in (ours, theirs))),
-            training.format(f"{speed['training_tokens_per_second_ratio']:.2f}"),
-            search.format(f"{speed['sentences_per_second_ratio']:.2f}"),
-        ]
-    )
-
-
-def accuracy_table(name: str) -> str:
+def accuracy_table(language: str) -> str:
     """Return the table of the character model: ours beside PyTorch's, from the two committed results."""
-    title, row, *heads = WORDS[name]
+    title, row, *heads = ACCURACY[language]
     ours, theirs = (
         json.loads((RESULTS / f"accuracy-tinyshakespeare-{side}.json").read_text(encoding="utf-8"))
         for side in ("elman", "torch")
     )
     versions = ours["versions"] | theirs["versions"]
-    lines = [f"| {title} | {' | '.join(head.format(**versions) for head in heads)} |", "| --- | --- | --- |"]
+    lines = [(title, *(head.format(**versions) for head in heads))]
     for step, nats in ours["validation_nats"].items():
-        lines.append(f"| {row.format(step=step)} | {nats:.3f} | {theirs['validation_nats'][step]:.3f} |")
-    return "\n".join(lines)
+        lines.append((row.format(step=step), f"{nats:.3f}", f"{theirs['validation_nats'][step]:.3f}"))
+    return results.markdown(lines)
+
+
+def speed_table(language: str, result: dict[str, Any] | None = None) -> str:
+    """Return the summary of the newest speed result: means beside the best opponents, training, imports and sizes."""
+    words, result = SPEED[language], result or results.newest()
+    if result is None:
+        return str(words["none"])
+    about = result["about"]
+    listed = " · ".join(
+        f"{title} {about['versions'][name]}" for name, title in results.TITLES.items() if name in about["versions"]
+    )
+    machine = words["machine"].format(
+        cpu=about["cpu"],
+        cores=about["cores"],
+        instructions=" ".join(about["instruction_set"]),
+        date=result["date"],
+        opponents=listed.removesuffix(f" · {results.TITLES['elman']} {about['versions']['elman']}"),
+    )
+    tables = [results.summary_lines(result, words["head"], words["works"], words["threads"])]
+    title, *heads = words["character"]
+    tables.append([(title, *heads), *results.character_lines(result, words["threads"])])
+    if result["footprint"]:
+        tables.append(results.footprint_lines(result, words["footprint"]))
+    return "\n\n".join([machine, *map(results.markdown, tables)])
+
+
+def cells_table(language: str, result: dict[str, Any] | None = None) -> str:
+    """Return every cell of the newest speed result."""
+    result = result or results.newest()
+    return results.markdown(results.table(results.rows(result))) if result else str(SPEED[language]["none"])
+
+
+def translation_table(language: str) -> str:
+    """Return what translators reach, and how fast: BLEU beside published numbers and beside a twin in PyTorch."""
+    tips, beside, nats, training, search, published, same, times = TRANSLATION[language]
+    one, ours, theirs, speed = (
+        json.loads((RESULTS / f"accuracy-{name}.json").read_text(encoding="utf-8"))
+        for name in ("nmt_tips", "translation-tatoeba-elman", "translation-tatoeba-torch", "translation-tatoeba-speed")
+    )
+    known = published.format(one["published"]["with 200 units"], one["published"]["ensemble"])
+    plan = beside.format(ours["pairs"]["test"], ours["plan"]["steps"])
+    bleus, losses = ([side["test"][what] for side in (ours, theirs)] for what in ("bleu", "nats_per_token"))
+    return results.markdown(
+        [
+            ("", "Elman", "PyTorch"),
+            (tips, f"{one['test_bleu']:.2f}", known),
+            (plan, f"{bleus[0]:.2f}", f"{bleus[1]:.2f}"),
+            (nats, f"{losses[0]:.3f}", f"{losses[1]:.3f}"),
+            (training, times.format(speed["training_tokens_per_second_ratio"]), same),
+            (search, times.format(speed["sentences_per_second_ratio"]), same),
+        ]
+    )
+
+
+TABLES: dict[str, Callable[[str], str]] = {
+    "accuracy": accuracy_table,
+    "speed": speed_table,
+    "cells": cells_table,
+    "translation": translation_table,
+}
 
 
 def updated(name: str) -> str:
-    """Return the paper with its table made anew."""
+    """Return a paper with its tables made anew."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    marker, table = ("accuracy", accuracy_table) if name in WORDS else ("translation", translation_table)
     return re.sub(
-        rf"(<!-- {marker} -->\n).*?(<!-- end -->)",
-        lambda match: match[1] + table(name) + "\n" + match[2],
+        rf"(<!-- ({'|'.join(TABLES)}) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{TABLES[match[2]](PAPERS[name])}\n{match[3]}",
         text,
         flags=re.DOTALL,
     )
@@ -101,7 +169,7 @@ def updated(name: str) -> str:
 
 def main() -> int:
     """Write, or with --check return 1 where a paper does not say what the results say."""
-    stale = [name for name in (*WORDS, *PAGES) if updated(name) != (ROOT / name).read_text(encoding="utf-8")]
+    stale = [name for name in PAPERS if updated(name) != (ROOT / name).read_text(encoding="utf-8")]
     for name in stale:
         if "--check" in sys.argv:
             print(f"{name} does not say what benchmarks/results say; run python scripts/readme_tables.py")

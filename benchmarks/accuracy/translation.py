@@ -6,7 +6,7 @@
     python benchmarks/accuracy/translation.py tatoeba --speed       # both sides by turns: training and search
 
 Tasks: tatoeba (English to Mandarin), tanaka (English to Japanese), both by characters on the target's side. Results are
-benchmarks/results/accuracy-translation-TASK-SIDE.json and speed-translation-TASK.json, or --out.
+benchmarks/results/accuracy-translation-TASK-SIDE.json, SIDE being elman, torch or speed, or --out.
 
 Both sides get the same tokens, lexicon, batches in the same order, sizes, and Adam with the same schedule;
 each draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being
@@ -518,7 +518,7 @@ def main() -> int:
     if arguments.compare:
         return compare(paths, arguments.margin)
     if arguments.speed:
-        out = arguments.out or RESULTS / f"speed-translation-{plan.task}.json"
+        out = arguments.out or RESULTS / f"accuracy-translation-{plan.task}-speed.json"
         speed(plan, arguments.threads, out, arguments.rounds, 20, arguments.sentences, arguments.weights)
         return 0
     if arguments.side is None:

@@ -122,6 +122,15 @@ def token_range(where: str, x: Array, vocabulary_size: int) -> None:
         raise ValueError(f"{where}: token ids must be 0 to {vocabulary_size - 1}, got {x[t, b]} in row {b} at step {t}")
 
 
+def one_step(where: str, x: Array, rows: int | None, *size: int) -> Array:
+    """Return x, one step of `rows` sequences, as (rows, *size); x of a single one (None) has no first axis."""
+    shape = size if rows is None else (rows, *size)
+    if x.shape != shape and ((rows or 1) > 1 or x.shape not in (size, (1, *size))):
+        hint = "; sequences of several steps go through the engine" if x.ndim > len(shape) else ""
+        raise ValueError(f"{where}: x must be {shape}, one step, got {x.shape}{hint}")
+    return np.require(x.reshape(rows or 1, *size), requirements=["C", "A"])
+
+
 def row_lengths(where: str, lengths: Any, B: int, T: int) -> Array:
     """Return lengths as (B,) integers from 0 to T."""
     try:

@@ -44,6 +44,8 @@ class Engine:
     """
 
     def __init__(self, model: Model, *, precision: str | None = None) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(f"Engine: model must be a Model, such as layer.init() makes, got {type(model).__name__}")
         own = model.params.dtype.name
         checks.one_of("Engine", "precision", own if precision is None else precision, PRECISIONS)
         if precision is not None and precision != own and (precision, own) != ("bfloat16", "float32"):
@@ -127,6 +129,8 @@ class Stream:
             )
         if batch_size is not None:
             checks.positive("Stream", batch_size=batch_size)
+        if layer.in_size is None or layer.out_size is None:
+            raise ValueError(f"Stream: {layer!r} does not say how many features a step has")
         self.engine = engine
         self.batch_size = batch_size
         self._B = 1 if batch_size is None else int(batch_size)
@@ -143,21 +147,26 @@ class Stream:
         """
         if out is None:
             out = self._empty()
-        try:
-            self._steps.step(x, out)
-        except (TypeError, ValueError):
-            x = self._checked(x)
-            if self._out_is_wrong(out):
-                raise ValueError(
-                    f"Stream.step: out must be a contiguous {self._out_shape} {self._dtype}, "
-                    f"got {np.shape(out)} {getattr(out, 'dtype', type(out).__name__)}"
-                ) from None
-            self._steps.step(x, out)
+        if isinstance(self._steps, _NativeSteps):
+            try:
+                self._steps.step(x, out)
+                return out
+            except (TypeError, ValueError):
+                pass  # it is cast, or refused in words
+        x = self._checked(x)
+        if self._out_is_wrong(out):
+            raise ValueError(
+                f"Stream.step: out must be a contiguous {self._out_shape} {self._dtype}, "
+                f"got {np.shape(out)} {getattr(out, 'dtype', type(out).__name__)}"
+            )
+        self._steps.step(x, out)
         return out
 
     def reset(self, rows: Any = None) -> None:
         """Begin anew, all rows or those that `rows` names (an index, a list of them, or a mask (B,))."""
-        chosen = slice(None) if rows is None else np.atleast_1d(rows)
+        chosen: Any = slice(None) if rows is None else rows
+        if isinstance(rows, list | tuple):
+            chosen = np.array(rows, None if rows else np.intp)
         for view, start in zip(self._steps.states(), _leaves(self._start), strict=True):
             view[chosen] = start[chosen]
 
@@ -191,24 +200,18 @@ class Stream:
 
     def _out_is_wrong(self, out: Any) -> bool:
         right = isinstance(out, np.ndarray) and out.shape == self._out_shape and out.dtype == self._dtype
-        return not (right and out.flags.c_contiguous and out.flags.writeable)
+        return not (right and out.flags.carray)
 
     def _checked(self, x: Any) -> Any:
         """Return x (B, I) or ids (B,) or one id, of the engine's type; raise in words where it does not fit."""
         layer, where = self.engine.layer, f"Stream of {self.engine.layer!r}"
-        rows = np.asarray(x)[None] if self.batch_size is None else np.asarray(x)
-        if layer.takes_tokens:
-            ids = checks.token_input(where, rows[:, None] if rows.ndim == 1 else rows)
-            checks.token_range(where, ids, layer.in_size or 0)
-            checked = ids[:, 0].astype(np.int64)
-            if self.batch_size is None:
-                return checked[0]
-        else:
-            given = rows[:, None] if rows.ndim == 2 else rows
-            checked = np.ascontiguousarray(checks.sequence_input(where, given, layer.in_size, self._dtype)[:, 0])
-        if len(checked) != self._B:
-            raise ValueError(f"{where}: x must have {self._B} rows, one for each sequence, got {len(checked)}")
-        return checked
+        if not layer.takes_tokens:
+            x = checks.real_array(where, "x", x, self._dtype)
+            return checks.one_step(where, x, self.batch_size, layer.in_size or 0)
+        ids = checks.token_input(where, np.atleast_1d(checks.any_array(x)))
+        ids = checks.one_step(where, ids, self.batch_size)
+        checks.token_range(where, ids[None], layer.in_size or 0)
+        return int(ids[0]) if self.batch_size is None else ids.astype(np.int64)
 
 
 def _leaves(tree: Any) -> list[Array]:
@@ -262,8 +265,7 @@ class _PythonSteps:
         self.out_size = engine.layer.out_size or engine.layer.in_size or 0
 
     def step(self, x: Any, out: Array) -> None:
-        x = np.asarray(x)
-        x = x.reshape(-1, 1) if self._tokens else x.reshape(-1, 1, x.shape[-1])
+        x = np.reshape(x, (-1, 1)) if self._tokens else x[:, None]
         y, state = self._engine(x, self._state)
         out[...] = y[:, 0].reshape(out.shape)
         for view, leaf in zip(self.states(), _leaves(state), strict=True):

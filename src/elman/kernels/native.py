@@ -34,8 +34,16 @@ ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2}
 
 
 def _rows(x: Array) -> Array:
-    """Return x with its last axis contiguous, as the native module takes it; the others may have any strides."""
-    return x if x.strides[-1] == x.itemsize or x.shape[-1] < 2 else np.ascontiguousarray(x)
+    """Return x aligned, its last axis contiguous, the others with any strides that are whole numbers of its items."""
+    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] < 2
+    if contiguous and x.flags.aligned and all(stride % x.itemsize == 0 for stride in x.strides):
+        return x
+    return _whole(x)
+
+
+def _whole(x: Array) -> Array:
+    """Return x aligned and contiguous."""
+    return np.require(x, requirements=["C", "A"])
 
 
 def _lengths(steps: Steps) -> Array | None:
@@ -45,7 +53,7 @@ def _lengths(steps: Steps) -> Array | None:
 def _split(x: Array) -> tuple[Array | None, Array | None]:
     """Return (features, ids), one of them None."""
     if np.issubdtype(x.dtype, np.integer):
-        return None, x.astype(np.int64, copy=False)
+        return None, _rows(x.astype(np.int64, copy=False)[..., None])[..., 0]
     return _rows(x), None
 
 
@@ -60,7 +68,7 @@ def _project(x: Array, weight: Array, bias: Array | None, packed: Any) -> Array:
     if np.issubdtype(x.dtype, np.integer):
         return reference.project(x, weight, bias)
     y = np.empty((*x.shape[:-1], len(weight)), weight.dtype)
-    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    rows = _whole(x).reshape(-1, x.shape[-1])
     _native.linear(rows, weight, bias, packed, y.reshape(-1, len(weight)))
     return y
 
@@ -70,19 +78,19 @@ def project_backward(  # noqa: D103
 ) -> Array | None:
     if np.issubdtype(x.dtype, np.integer):
         return reference.project_backward(x, weight, d_y, d_weight, d_bias)
-    rows = np.ascontiguousarray(d_y).reshape(-1, d_y.shape[-1])
+    rows = _whole(d_y).reshape(-1, d_y.shape[-1])
     d_x = np.empty(x.shape, x.dtype)
-    x_rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    x_rows = _whole(x).reshape(-1, x.shape[-1])
     _native.linear_backward(x_rows, weight, rows, d_x.reshape(x_rows.shape), d_weight, d_bias)
     return d_x
 
 
 def scatter_rows(ids: Array, rows: Array, table: Array) -> None:  # noqa: D103
-    _native.scatter(ids.ravel().astype(np.int64, copy=False), np.ascontiguousarray(rows), table)
+    _native.scatter(_whole(ids.ravel().astype(np.int64, copy=False)), _whole(rows), table)
 
 
 def activate(activation: str, x: Array) -> Array:  # noqa: D103
-    x = np.ascontiguousarray(x)
+    x = _whole(x)
     y = np.empty_like(x)
     _native.activate(ACTIVATIONS[activation], x.reshape(-1), y.reshape(-1))
     return y
@@ -90,7 +98,7 @@ def activate(activation: str, x: Array) -> Array:  # noqa: D103
 
 def softmax_cross_entropy(y: Array, targets: Array) -> tuple[Array, Array]:  # noqa: D103
     V = y.shape[-1]
-    y = np.ascontiguousarray(y)
+    y = _whole(y)
     losses, d_y = np.empty(targets.shape, y.dtype), np.empty(y.shape, y.dtype)
     ids = np.ascontiguousarray(targets, np.int64)
     _native.cross_entropy(y.reshape(-1, V), ids.reshape(-1), losses.reshape(-1), d_y.reshape(-1, V))
@@ -121,7 +129,7 @@ def _forward(
     valid = valid_steps(steps, T)
     if valid is None:
         lengths = None
-    start = [np.ascontiguousarray(s) for s in state]
+    start = [_whole(s) for s in state]
     last = [np.empty((B, H), dtype) for _ in state]
     h = c = gates = hidden_n = y = None
     after = slice(0, T) if steps.reverse else slice(1, T + 1)

@@ -9,17 +9,19 @@ from types import ModuleType
 
 from elman import checks
 
+MOST = 1024  # more than any machine has, and few enough to start
 _set_up = False
 
 
 def set_num_threads(count: int) -> None:
     """Let the native kernels use up to `count` threads. Results do not depend on it; small work stays on one thread.
 
-    Raises ValueError or TypeError unless it is an int of at least 1. The NumPy twin leaves threads to NumPy's BLAS.
+    Raises ValueError or TypeError unless it is an int from 1 to 1024. The NumPy twin leaves threads to NumPy's BLAS.
     """
     from elman.kernels import native_module
 
     checks.positive("set_num_threads", count=count)
+    checks.in_range("set_num_threads", "count", count, 1, MOST)
     try:
         native_module().set_threads(int(count))
     except ImportError:
@@ -48,7 +50,7 @@ def _quota() -> float:
     try:  # version 2
         quota, per = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return math.inf if quota == "max" else int(quota) / int(per)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         pass
     try:  # version 1
         allowed, period = (
@@ -66,8 +68,8 @@ def set_up(native: ModuleType) -> None:
     if _set_up:
         return
     asked = os.environ.get("ELMAN_NUM_THREADS")
-    if asked is not None and not (asked.isdecimal() and int(asked) >= 1):
-        raise ValueError(f"ELMAN_NUM_THREADS must be a whole number of at least 1, got {asked!r}")
+    if asked is not None and not (asked.isdecimal() and 1 <= int(asked) <= MOST):
+        raise ValueError(f"ELMAN_NUM_THREADS must be a whole number from 1 to {MOST}, got {asked!r}")
     isa = os.environ.get("ELMAN_ISA")
     if isa is not None and isa not in native.instruction_sets():
         known = ", ".join(native.instruction_sets())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman import checks
+from elman.engine import Engine
 from elman.layers import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, Recurrent, Sequential, stack
 from elman.model import Model, load_all
 from elman.optim import Adam, Cosine
@@ -250,15 +251,18 @@ class LanguageModel:
                 n_tokens -= 1
                 yield ids[0]
         hidden = self.vocabulary.unknown_id  # never written
-        state = None
+        engine = Engine(self.model)
+        stream = engine.stream()
+        last = ids[-1:]
+        if len(ids) > 1:
+            stream.state = engine(np.array([ids[:-1]])).state
         for _ in range(n_tokens):
             with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: `probabilities` refuses it
-                y, state = self.model(np.array([ids]), state)
-            logits = y[0, -1].astype(np.float64)
+                logits = stream.step(last[0]).astype(np.float64)
             if hidden is not None:
                 logits[hidden] = -np.inf
-            ids = [draw(probabilities(logits, **options), rng)]
-            yield ids[0]
+            last = [draw(probabilities(logits, **options), rng)]
+            yield last[0]
 
     def _can_be_written(self) -> Array:
         """Return 1 for each token but the unknown one, (V,)."""
