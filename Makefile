@@ -6,7 +6,7 @@ BENCH := .venv-bench/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow sanitize lint format parity accuracy speech bench bench-quick pictures clean
+.PHONY: help demo test test-slow sanitize lint format parity accuracy accuracy-translation speech bench bench-quick pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -70,6 +70,15 @@ speech: .venv/installed  ## Train the recognisers of AN4 and of spoken digits (a
 	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py --model build/an4.elman
 	$(ONE_THREAD) $(BIN)/python benchmarks/accuracy/an4.py --decode build/an4.elman --out benchmarks/results/accuracy-an4-lm.json
 	$(BIN)/python scripts/speech_tables.py
+
+accuracy-translation: .venv-parity/installed  ## Train translators here and in PyTorch (about 15 minutes), and compare
+	$(PARITY)/python benchmarks/accuracy/nmt_tips.py
+	$(PARITY)/python benchmarks/accuracy/translation.py tatoeba --side elman
+	$(PARITY)/python benchmarks/accuracy/translation.py tatoeba --side torch
+	$(PARITY)/python benchmarks/accuracy/translation.py tatoeba --compare
+	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --side elman
+	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --side torch
+	$(PARITY)/python benchmarks/accuracy/translation.py tanaka --compare
 
 bench: .venv-bench/installed  ## Measure the speed beside four other libraries (about half an hour on an idle machine)
 	$(BENCH)/python -m benchmarks.speed.run $(BENCH_OPTIONS)

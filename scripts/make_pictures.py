@@ -1,11 +1,13 @@
 """Draw the pictures of the papers: ``python scripts/make_pictures.py [FOLDER]``, by default into docs/pictures.
 
 Pictures carry symbols and names of the library, so that one picture serves every language; the one with words in it
-exists twice, and its Chinese form needs a font. What looks like a measurement is one: it runs through the library here.
+exists twice, and its Chinese form needs a font, as attention does. What looks like a measurement is one: it runs
+through the library here, or comes from benchmarks/results.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from elman import plots
 
 BLUE, ORANGE, GREEN, GREY, INK, PALE = "#0072B2", "#D55E00", "#00875F", "#8A8A8A", "#222222", "#F4F1EA"
 DPI = 120
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 def save(figure: Any, path: Path) -> None:
@@ -319,6 +322,16 @@ def draw_forecast(path: Path) -> None:
     )  # fmt: skip
 
 
+def draw_attention(path: Path) -> None:
+    """Draw where a translator looked, from what the benchmark of translation measured; it needs a Chinese font."""
+    result = json.loads((RESULTS / "accuracy-translation-tatoeba-elman.json").read_text(encoding="utf-8"))
+    looked = result["attention"][1]
+    if plots.chinese_font():
+        plots.plot_attention(np.array(looked["weights"]), looked["source"], looked["target"], path)
+    else:
+        print("no font with Chinese characters is installed: attention.png is left as it was")
+
+
 def main(folder: Path) -> None:
     """Draw all pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -327,6 +340,7 @@ def main(folder: Path) -> None:
         plots.draw_unrolled(folder / "unrolled.zh.png", "zh")
     else:
         print("no font with Chinese characters is installed: unrolled.zh.png is left as it was")
+    draw_attention(folder / "attention.png")
     draw_lstm(folder / "cell_lstm.png")
     draw_gru(folder / "cell_gru.png")
     draw_gradient_flow(folder / "gradient_flow.png")

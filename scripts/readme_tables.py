@@ -17,7 +17,13 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.speed import results  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-PAPERS = {"README.md": "en", "README.zh-CN.md": "zh", "benchmarks/README.md": "en"}
+PAPERS = {
+    "README.md": "en",
+    "README.zh-CN.md": "zh",
+    "benchmarks/README.md": "en",
+    "docs/en/translation.md": "en",
+    "docs/zh/translation.md": "zh",
+}
 ACCURACY = {
     "en": (
         "nats a character, tinyshakespeare, last 10 % held out",
@@ -51,6 +57,28 @@ SPEED: dict[str, dict[str, Any]] = {
         "footprint": ("", "导入时间，NumPy 之外", "安装大小", "连同依赖"),
         "character": ("训练字符模型（LSTM 256），每秒字符数", "Elman", "PyTorch", "倍数"),
     },
+}
+TRANSLATION = {
+    "en": (
+        "nmt-tips, Japanese to English, 500 sentences: BLEU",
+        "Tatoeba, English to Chinese, {} pairs, {} steps of both: BLEU by character",
+        "the same: nats a character",
+        "training, tokens a second, one thread",
+        "search with a beam of 5, sentences a second, one thread",
+        "published elsewhere: {}, of several models {}",
+        "1",
+        "{:.2f} times",
+    ),
+    "zh": (
+        "nmt-tips，日译英，500 句：BLEU",
+        "Tatoeba，英译中，{} 对，双方各 {} 步：按字的 BLEU",
+        "同上：每字奈特数",
+        "训练，每秒词元数，单线程",
+        "束宽 5 的搜索，每秒句数，单线程",
+        "别处已发表：{}，多个模型 {}",
+        "1",
+        "{:.2f} 倍",
+    ),
 }
 
 
@@ -98,7 +126,34 @@ def cells_table(language: str, result: dict[str, Any] | None = None) -> str:
     return results.markdown(results.table(results.rows(result))) if result else str(SPEED[language]["none"])
 
 
-TABLES: dict[str, Callable[[str], str]] = {"accuracy": accuracy_table, "speed": speed_table, "cells": cells_table}
+def translation_table(language: str) -> str:
+    """Return what translators reach, and how fast: BLEU beside published numbers and beside a twin in PyTorch."""
+    tips, beside, nats, training, search, published, same, times = TRANSLATION[language]
+    one, ours, theirs, speed = (
+        json.loads((RESULTS / f"accuracy-{name}.json").read_text(encoding="utf-8"))
+        for name in ("nmt_tips", "translation-tatoeba-elman", "translation-tatoeba-torch", "translation-tatoeba-speed")
+    )
+    known = published.format(one["published"]["with 200 units"], one["published"]["ensemble"])
+    plan = beside.format(ours["pairs"]["test"], ours["plan"]["steps"])
+    bleus, losses = ([side["test"][what] for side in (ours, theirs)] for what in ("bleu", "nats_per_token"))
+    return results.markdown(
+        [
+            ("", "Elman", "PyTorch"),
+            (tips, f"{one['test_bleu']:.2f}", known),
+            (plan, f"{bleus[0]:.2f}", f"{bleus[1]:.2f}"),
+            (nats, f"{losses[0]:.3f}", f"{losses[1]:.3f}"),
+            (training, times.format(speed["training_tokens_per_second_ratio"]), same),
+            (search, times.format(speed["sentences_per_second_ratio"]), same),
+        ]
+    )
+
+
+TABLES: dict[str, Callable[[str], str]] = {
+    "accuracy": accuracy_table,
+    "speed": speed_table,
+    "cells": cells_table,
+    "translation": translation_table,
+}
 
 
 def updated(name: str) -> str:

@@ -29,6 +29,12 @@ FILES = {
     "nab": "nab/nab_data.zip",
     "airline": "univariate/Airline.csv",
     "sunspots": "univariate/monthly-sunspots.csv",
+    "tatoeba": "tatoeba/cmn-eng.tsv.xz",
+    **{
+        f"{name}-{part}": f"{name}/{part}.tsv.xz"
+        for name in ("nmt_tips", "tanaka")
+        for part in ("train", "dev", "test")
+    },
 }
 
 
@@ -150,3 +156,16 @@ def sunspots() -> Array:
 def _second_column(name: str) -> Array:
     with open(path(name), encoding="utf-8", newline="") as file:
         return np.array([row[1] for row in list(csv.reader(file))[1:]], np.float64)
+
+
+def sentence_pairs(name: str) -> list[tuple[str, str]]:
+    """Return pairs of a sentence and its translation.
+
+    Parameters
+    ----------
+    name : "tatoeba" (English, Mandarin); "nmt_tips-train", "-dev", "-test" (Japanese, English); "tanaka-train", "-dev",
+        "-test" (English, Japanese)
+    """
+    with lzma.open(path(name), "rt", encoding="utf-8", newline="\n") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    return [(row[0], row[1]) for row in rows]

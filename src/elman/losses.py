@@ -28,20 +28,25 @@ class _Prepared(NamedTuple):
     lengths: Array | None  # of a list
 
 
-def cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+def cross_entropy(y: Any, targets: Any, *, lengths: Any = None, label_smoothing: float = 0.0) -> Loss:
     """Mean of -log softmax(y)[target] over the valid steps, in nats.
+
+    With label smoothing e the target is a distribution: 1 - e for the target and e shared by all V outputs alike, so
+    that the loss is (1 - e) times the plain one plus e times the mean of -log softmax(y) (Szegedy et al. 2016).
 
     Parameters
     ----------
     y : (B, T, V) logits, or (..., V) with one target each, or a list of (T_i, V)
     targets : (B, T) or (...) ids from 0 to V-1, or a list of (T_i,)
     lengths : (B,) valid steps of each row
+    label_smoothing : e, 0 <= e < 1
 
     Returns
     -------
     Loss(value, d_y)
         0 with a zero gradient, and a warning, where no step is valid
     """
+    checks.in_range("cross_entropy", "label_smoothing", label_smoothing, 0, 1, open_high=True)
     p = _prepare("cross_entropy", y, targets, lengths, ids=True)
     V = p.y.shape[-1]
     ids = p.targets if p.valid is None else np.where(p.valid, p.targets, 0)
@@ -49,7 +54,13 @@ def cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
         wrong = ids[(ids < 0) | (ids >= V)][0]
         raise ValueError(f"cross_entropy: targets must be 0 to {V - 1}, one of the {V} outputs, got {wrong}")
     losses, d_y = kernels.active().softmax_cross_entropy(p.y, ids)
-    return _mean("cross_entropy", losses[..., None], d_y, p)
+    losses = losses[..., None]
+    if label_smoothing:  # the mean of -log p over all outputs is -log p of the target, plus how much its score is above
+        at = ids[..., None]
+        losses = losses + label_smoothing * (np.take_along_axis(p.y, at, axis=-1) - p.y.mean(axis=-1, keepdims=True))
+        d_y -= d_y.dtype.type(label_smoothing / V)
+        np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) + label_smoothing, axis=-1)
+    return _mean("cross_entropy", losses, d_y, p)
 
 
 def binary_cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
@@ -95,6 +106,20 @@ def mean_absolute_error(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
     p = _prepare("mean_absolute_error", y, targets, lengths)
     difference = p.y - p.targets
     return _mean("mean_absolute_error", np.abs(difference), np.sign(difference), p)
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Cross-entropy with label smoothing, as one loss to train with: ``loss=elman.losses.Smoothed(0.1)``."""
+
+    label_smoothing: float
+
+    def __post_init__(self) -> None:
+        checks.in_range("Smoothed", "label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+
+    def __call__(self, y: Any, targets: Any, *, lengths: Any = None) -> Loss:
+        """Return the loss and its gradient, as `cross_entropy`."""
+        return cross_entropy(y, targets, lengths=lengths, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -183,7 +208,8 @@ def _mean(name: str, losses: Array, d_y: Array, p: _Prepared) -> Loss:
     else:
         outer = p.valid.reshape(*p.valid.shape, *(1,) * (losses.ndim - 2))
         n = int(p.valid.sum()) * (losses.size // max(p.valid.size, 1))
-        losses, d_y = np.where(outer, losses, 0), np.where(outer, d_y, 0)
+        losses = np.where(outer, losses, 0)
+        d_y[~p.valid] = 0
     if n == 0:
         warnings.warn(f"{name}: no step is valid: the loss is 0 and so is its gradient", stacklevel=3)
     d_y /= d_y.dtype.type(max(n, 1))

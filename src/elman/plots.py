@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -475,3 +476,43 @@ def _loop(axes: Axes, x: float) -> None:
         FancyArrowPatch(path=line, arrowstyle="-|>", mutation_scale=15, color=RED, linewidth=2.2, fill=False)
     )
     axes.text(x + 0.78, 2.3, "$U$", ha="center", va="center", fontsize=14, color=RED, math_fontfamily="cm")
+
+
+# ---------------------------------------------------------------------------------------------------------- attention
+
+
+def plot_attention(weights: Array, source: Sequence[str], target: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Draw where each token of a translation looked: a row for each, a column for each token of the line.
+
+    Parameters
+    ----------
+    weights : (S, T) attention; each row sums to 1
+    source : (T,) tokens of the line
+    target : (S,) tokens of the translation
+    path : a .png, .svg or .pdf file to write
+
+    Characters that no installed font has are drawn as boxes, without a word.
+    """
+    S, T = len(target), len(source)
+    if np.shape(weights) != (S, T):
+        raise ValueError(f"plot_attention: weights must be {(S, T)}, got {np.shape(weights)}")
+    figure = new_figure(max(3.2, min(0.42 * T + 1.8, 24)), max(2.6, min(0.34 * S + 1.4, 24)))
+    from matplotlib import rc_context
+
+    names = [name for name in ("DejaVu Sans", chinese_font()) if name]
+    with rc_context({"font.family": names}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        axes = figure.add_subplot()
+        image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(T), source, rotation=45, ha="left", rotation_mode="anchor")
+        axes.set_yticks(range(S), target)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.set_xticks(np.arange(T + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(S + 1) - 0.5, minor=True)
+        axes.grid(visible=True, which="minor", color="white", linewidth=1)
+        axes.tick_params(which="minor", length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+        bar.outline.set_visible(False)
+        save(figure, path)

@@ -14,7 +14,6 @@ import numpy as np
 
 from elman import checks, diagnose, losses, optim
 from elman.layers import Layer
-from elman.layers.boundary import arrange
 from elman.losses import Loss
 from elman.model import Model, load_all
 from elman.params import Array, Params
@@ -316,12 +315,10 @@ class Size(NamedTuple):
 
 def measure(where: str, model: Model, batch: Batch) -> Size:
     """Return the size of a batch; ValueError if a valid step of x or of its targets is not finite."""
-    layer = model.layer
-    tokens, size = layer.takes_tokens, layer.in_size
     with np.errstate(over="ignore"):
-        x, form = arrange(repr(layer), batch.x, batch.lengths, tokens=tokens, size=size, dtype=model.params.dtype)
-    T, B = x.shape[:2]
-    if not tokens:
+        x, form = model.layer.arrange(batch.x, batch.lengths, model.params.dtype)
+    T, B = form.shape
+    if not model.layer.takes_tokens:
         _refuse_nonfinite(where, "x", x.swapaxes(0, 1)[0] if form.kind == "single" else x.swapaxes(0, 1))
     targets = batch.targets
     if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":

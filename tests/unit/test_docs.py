@@ -25,9 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs"
 TUTORIALS = [FOLDER / "en" / "tutorial.md", FOLDER / "zh" / "tutorial.md"]
 SPEECH = [FOLDER / "en" / "speech.md", FOLDER / "zh" / "speech.md"]
-READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 SERIES = [FOLDER / "en" / "series.md", FOLDER / "zh" / "series.md"]
-PAPERS = [*TUTORIALS, *SPEECH, *SERIES, FOLDER / "equations.md", FOLDER / "conventions.md", *READMES]
+TRANSLATION = [FOLDER / "en" / "translation.md", FOLDER / "zh" / "translation.md"]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+PAGES = [*TUTORIALS, *TRANSLATION, *SPEECH, *SERIES]
+PAPERS = [*PAGES, FOLDER / "equations.md", FOLDER / "conventions.md", *READMES]
 
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -97,7 +99,7 @@ def anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("path", [*TUTORIALS, *SPEECH, *SERIES, *READMES], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*PAGES, *READMES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_exist(path):
     text = "\n".join(block.text for block in blocks(path.read_text("utf-8")) if block.language == "sh")
     for line in text.splitlines():
@@ -118,7 +120,7 @@ def check_command(line: str) -> None:
             assert word.split("=")[0] in options, f"no such option {word}: {line}"
 
 
-@pytest.mark.parametrize("pair", [TUTORIALS, SPEECH, SERIES, *(READMES[k : k + 2] for k in range(0, len(READMES), 2))])
+@pytest.mark.parametrize("pair", [TUTORIALS, TRANSLATION, SPEECH, SERIES, READMES])
 def test_both_languages_say_the_same(pair):
     english, chinese = (path.read_text(encoding="utf-8") for path in pair)
     ours, theirs = blocks(english), blocks(chinese)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from elman import storage
-from elman.cli import series, speech, text
+from elman.cli import series, speech, text, translate
 from elman.cli.console import fail, failures
 from elman.cli.diagnose import diagnose
 from elman.kernels import show_config
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(text.app, name="text")
 app.add_typer(speech.app, name="speech")
 app.add_typer(series.app, name="series")
+app.add_typer(translate.app, name="translate")
 app.command()(diagnose)
 
 
@@ -58,7 +59,7 @@ def info(
             _show_series(model, about)
             return
         loaded, about, _ = load_all(model)
-        for part in ("vocabulary", "training"):
+        for part in ("vocabulary", "training", "tokens"):
             if not isinstance(about.get(part, {}), dict):
                 fail(f"{model}: damaged: its {part} must be an object, got {about[part]!r:.40}")
         print(loaded)
@@ -66,10 +67,16 @@ def info(
         if "vocabulary" in about:
             vocabulary = about["vocabulary"]
             print(f"vocabulary: {loaded.layer.in_size} tokens, level {vocabulary.get('level')}")
+        if about.get("task") == "translate":
+            sides = [(about.get("tokens") or {}).get(side) or {} for side in ("source", "target")]
+            for name, side in zip(("reads", "writes"), sides, strict=True):
+                print(f"{name}: {len(side.get('texts', ())):,} tokens, level {side.get('level')}")
         if "training" in about:
-            task = {"speech": "speech"}.get(str(about.get("task")), "text")
+            task = str(about.get("task"))
+            command = task if task in ("speech", "translate") else "text"
             print(
-                f"training: unfinished, at step {about['training'].get('step')}; go on with elman {task} train --resume"
+                f"training: unfinished, at step {about['training'].get('step')}; "
+                f"go on with elman {command} train --resume"
             )
 
 

@@ -28,6 +28,9 @@ OVERFITS = 0.02  # nats by which the held-out text must have become worse
 class Run:
     """A training as the command line does it: with progress, validation, saving, and an end by Ctrl-C."""
 
+    command = "text"  # of `elman`, that goes on with the run
+    enough = False  # whether to end before the last step
+
     def __init__(
         self, lm: LanguageModel, ids: Array, recipe: Recipe, out: Path, about: dict[str, Any], training: Training
     ) -> None:
@@ -52,7 +55,7 @@ class Run:
             self._train()
         except FloatingPointError as error:
             self._diverged(error)
-        if self.training.step >= self.recipe.n_steps:
+        if self.training.step >= self.recipe.n_steps or self.enough:
             self._finish()
         else:
             self._stop()
@@ -86,7 +89,7 @@ class Run:
                 self._show(bar, task, record)
                 if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS and record.step < self.recipe.n_steps:
                     self._save_or_warn()
-                if interrupt.wished:
+                if interrupt.wished or self.enough:
                     break
 
     def _bar(self) -> Progress:
@@ -139,7 +142,7 @@ class Run:
         self._or_elsewhere(self._save)
         note(
             f"Stopped after step {self.training.step:,} of {self.recipe.n_steps:,}; everything is saved.\n"
-            f"Go on with:  elman text train --resume {self.out}"
+            f"Go on with:  elman {self.command} train --resume {self.out}"
         )
         raise typer.Exit(INTERRUPTED)
 

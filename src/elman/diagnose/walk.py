@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from elman.layers import Layer, Recurrent, Residual
+from elman.layers import EncoderDecoder, Layer, Recurrent, Residual
 from elman.params import Params
 
 
@@ -30,6 +30,9 @@ def parts_of(layer: Layer, tree: Any) -> Iterator[Any]:
         yield from parts_of(layer.layer, tree)
     elif isinstance(layer, Recurrent):
         yield tree
+    elif isinstance(layer, EncoderDecoder):  # its state is the decoder's
+        yield from (() for _ in recurrent_layers(layer.encoder))
+        yield from parts_of(layer.decoder, tree)
     else:
         for child, part in zip(layer.children().values(), tree, strict=False):
             yield from parts_of(child, part)

@@ -4,6 +4,7 @@ from elman.layers.base import Backward, Forward, Layer, Output, Tape
 from elman.layers.compose import Bidirectional, Residual, Sequential, stack
 from elman.layers.dropout import Dropout
 from elman.layers.embedding import Embedding
+from elman.layers.encoder_decoder import EncoderDecoder, Lexicon, Pair
 from elman.layers.gru import GRU
 from elman.layers.linear import Linear
 from elman.layers.lstm import LSTM
@@ -12,7 +13,8 @@ from elman.layers.rnn import RNN
 
 # The one table of names: how a file says which layer it holds.
 KINDS: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout, Sequential, Bidirectional, Residual)
+    kind.__name__: kind
+    for kind in (RNN, LSTM, GRU, Linear, Embedding, Dropout, Sequential, Bidirectional, Residual, EncoderDecoder)
 }
 
 __all__ = [
@@ -24,10 +26,13 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "Forward",
     "Layer",
+    "Lexicon",
     "Linear",
     "Output",
+    "Pair",
     "Recurrent",
     "Residual",
     "Sequential",

@@ -119,6 +119,10 @@ class Layer(abc.ABC):
         del state
         raise TypeError(f"{self!r}: has no state, so no final output")
 
+    def arrange(self, x: Any, lengths: Any, dtype: Any) -> tuple[Any, Form]:
+        """Return x as `_forward` takes it, time-major (T, B, F), and the form it came in, after all checks."""
+        return arrange(repr(self), x, lengths, tokens=self.takes_tokens, size=self.in_size, dtype=dtype)
+
     @abc.abstractmethod
     def _forward(self, params: Params, x: Array, state: Any, context: Context) -> tuple[Array, Any, Any]:
         """Return (y, state, tape), time-major; x (T, B, F) is finite at padding, and y must be too."""
@@ -225,10 +229,9 @@ class Layer(abc.ABC):
         twin: Kernels | None = None,
     ) -> Forward:
         checks.generator(repr(self), rng)
-        tokens, size = self.takes_tokens, self.in_size
-        x, form = arrange(repr(self), x, lengths, tokens=tokens, size=size, dtype=params.dtype)
+        x, form = self.arrange(x, lengths, params.dtype)
         if keep:
-            x = x.copy()  # whatever happens to the caller's array before the backward pass
+            x = tree_map(lambda a: a.copy(), x)  # whatever happens to the caller's array before the backward
         context = Context(form.lengths, form.valid, rng, keep, twin)
         y, state, tape = self._forward(params, x, state, context)
         y = y.copy() if y is x else y  # never the caller's own array

@@ -21,6 +21,7 @@ class Form(NamedTuple):
     kind: str  # "batch", "single" or "list"
     lengths: Array | None  # (B,), or None where every row is full
     valid: Array | None  # (T, B, 1) mask of the valid steps, or None likewise
+    shape: tuple[int, int]  # (T, B)
 
 
 def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None, dtype: Any) -> tuple[Array, Form]:
@@ -53,7 +54,7 @@ def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None,
             x = np.where(valid[:, :, 0] if tokens else valid, x, 0)
     if tokens and size is not None:
         checks.token_range(where, x, size)
-    return x, Form(kind, lengths, valid)
+    return x, Form(kind, lengths, valid, (T, B))
 
 
 def outside(array: Array, form: Form) -> Any:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import codecs
+import importlib
 import os
 from pathlib import Path
 
 # Tried in this order when a file is not in the encoding that was named. Every file decodes as latin-1: it comes last.
 OTHERS = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "cp1251", "cp1252", "latin-1")
+PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 PROBE_BYTES = 1 << 20  # that an encoding has to decode before the whole is tried
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a file; of one whose name ends in .gz, .bz2 or .xz, those that are compressed in it.
 
     Raises ValueError if it is empty, and OSError where it cannot be read.
     """
+    packed = Path(path).suffix.lower()
     data = Path(path).read_bytes()
+    if packed in PACKED and data:
+        try:
+            data = importlib.import_module(PACKED[packed]).decompress(data)
+        except Exception as error:  # errors of zlib and lzma have no common base
+            raise ValueError(f"{path}: cannot be decompressed: {error}") from error
     if not data:
         raise ValueError(f"{path}: the file is empty")
     return data

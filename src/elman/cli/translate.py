@@ -1,0 +1,442 @@
+"""``elman translate``: train a translator on pairs of lines, translate with it, and measure it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from elman import storage
+from elman.cli.console import fail, failures, note, progress_bar, refuse_to_replace
+from elman.cli.translate_run import TranslateRun
+from elman.tasks.translate import (
+    LengthNorm,
+    Recipe,
+    Tokens,
+    Translation,
+    Translator,
+    bleu,
+    chrf,
+    read_pairs,
+    split_pairs,
+)
+from elman.tasks.translate.data import LinePair
+from elman.tasks.translate.metrics import HAN
+from elman.tasks.translate.translator import MAX_STEPS
+
+app = typer.Typer(help="Translation: train, run, evaluate.", no_args_is_help=True)
+BLOCK = 256  # lines of a pipe that are translated at once
+SUBWORDS = ("bpe", "unigram")
+
+
+class Level(str, Enum):
+    """What a token is."""
+
+    char = "char"
+    word = "word"
+    space = "space"
+    bpe = "bpe"
+    unigram = "unigram"
+
+
+class Cell(str, Enum):
+    """Which recurrence."""
+
+    lstm = "lstm"
+    gru = "gru"
+    rnn = "rnn"
+
+
+class Attends(str, Enum):
+    """How attention scores."""
+
+    general = "general"
+    dot = "dot"
+    additive = "additive"
+    none = "none"
+
+
+class Norm(str, Enum):
+    """How translations of different length are compared."""
+
+    mean = "mean"
+    gnmt = "gnmt"
+    none = "none"
+
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Two files, line by line translations of each other, or one with tabs between both."),
+]
+Encoding = Annotated[str, typer.Option(help="Encoding of the files.")]
+Beam = Annotated[int, typer.Option(min=1, help="Translations kept at each step; 1 is greedy and fast.")]
+NormOption = Annotated[Norm, typer.Option(help="Compare by the mean a token, as GNMT does, or by nothing.")]
+Alpha = Annotated[float, typer.Option(help="Strength of --norm; above 1 favours long translations.")]
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    files: Files = None,
+    out: Annotated[Path, typer.Option(help="The model to write.")] = Path("model.elman"),
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped: the model it wrote.")] = None,
+    dev: Annotated[list[Path] | None, typer.Option(help="Held-out pairs: give it twice for two files.")] = None,
+    validation: Annotated[float, typer.Option(help="Share of the sources that is held out, without --dev.")] = 0.05,
+    swap: Annotated[bool, typer.Option("--swap", help="Translate from the second file or column.")] = False,
+    source_level: Annotated[Level | None, typer.Option(help="What a token to read is.  [default: by the text]")] = None,
+    target_level: Annotated[
+        Level | None, typer.Option(help="What a token to write is.  [default: by the text]")
+    ] = None,
+    max_vocabulary: Annotated[int, typer.Option(min=4, help="Most frequent tokens to keep, a side.")] = 8000,
+    min_count: Annotated[int, typer.Option(min=1, help="Rarer tokens are unknown.")] = 2,
+    joint: Annotated[bool, typer.Option("--joint", help="One vocabulary for both sides.")] = False,
+    lower: Annotated[bool, typer.Option("--lower", help="Lower-case what is read.")] = False,
+    cell: Annotated[Cell, typer.Option(help="Which recurrence.")] = Cell.lstm,
+    hidden: Annotated[int, typer.Option(min=2, help="Units of each recurrent layer.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="Recurrent layers, a side.")] = 1,
+    embedding: Annotated[int, typer.Option(min=1, help="Features of a token.")] = 256,
+    dropout: Annotated[float, typer.Option(help="Probability of dropout, while training.")] = 0.3,
+    attention: Annotated[Attends, typer.Option(help="How attention scores.")] = Attends.general,
+    shortcut: Annotated[bool, typer.Option("--shortcut", help="Short cuts in the encoder, where sizes allow.")] = False,
+    lexicon: Annotated[bool, typer.Option("--lexicon", help="Count a lexicon from the pairs: for few pairs.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates in all.  [default: 3000]")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the pairs, instead of --steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="About how long, instead of --steps.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs in a batch.")] = 64,
+    rate: Annotated[float, typer.Option(help="Learning rate of Adam after its rise; it falls to 0.")] = 2e-3,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
+    smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.1,
+    patience: Annotated[int, typer.Option(min=0, help="Validations without a better one to end after; 0: never.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Leave out pairs with more tokens on a side.")] = 100,
+    encoding: Encoding = "utf-8",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same model.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that --out names.")] = False,
+) -> None:
+    """Train a translator on pairs of lines.
+
+    Ctrl-C saves and says how to go on.
+    """
+    with failures():
+        if sum(value is not None for value in (steps, epochs, minutes)) > 1:
+            fail("give only one of --steps, --epochs and --minutes")
+        if resume is not None:
+            _refuse_changes(context, {"files", "resume", "overwrite", "dev"})
+            _resume(resume, files, dev).start()
+            return
+        paths = _one_or_two(files, "name the pairs to learn from: elman translate train FILE [FILE]")
+        dev_paths = None if dev is None else _one_or_two(dev, "")
+        _refuse_out(out, [*paths, *(dev_paths or [])], overwrite)
+        recipe = Recipe(
+            batch_size=batch,
+            learning_rate=rate,
+            clip_norm=clip,
+            label_smoothing=smoothing,
+            validation=0.0 if dev_paths else validation,
+            patience=patience,
+            max_tokens=max_tokens,
+            seed=seed,
+        )
+        about = {
+            "files": [str(path.absolute()) for path in paths],
+            "dev": [str(path.absolute()) for path in dev_paths or []],
+            "swap": swap,
+            "encoding": encoding,
+            "history": [],
+        }
+        pairs, held_out = _read(about, recipe, paths, dev_paths or [])
+        about["digest"] = _digest(pairs, held_out)
+        sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+        if joint:
+            sides = [[*sides[0], *sides[1]]] * 2
+        wanted = {"max_size": max_vocabulary, "min_count": min_count}
+        source = Tokens.learn(sides[0], _level(source_level, sides[0]), lower=lower, **wanted)
+        target = Tokens.learn(sides[1], _level(target_level, sides[1]), lower=joint and lower, **wanted)
+        translator = Translator.build(
+            source,
+            target,
+            cell=cell.value,
+            embedding_size=embedding,
+            hidden_size=hidden,
+            n_layers=layers,
+            dropout=dropout,
+            attention=attention.value,
+            shortcut=shortcut,
+            seed=seed,
+        )
+        ids = translator.encode(pairs)
+        if lexicon:
+            if attention is Attends.none:
+                fail("--lexicon is read by attention; leave --attention none out")
+            translator.learn_lexicon(ids)
+        recipe = _with_length(recipe, translator, pairs, steps, epochs, minutes)
+        training = translator.training(ids, recipe)
+        TranslateRun(translator, pairs, held_out, recipe, out, about, training).start()
+
+
+@app.command("run")
+def translate(
+    model: Annotated[Path, typer.Argument(help="A model of elman translate train.")],
+    beam: Beam = 5,
+    nbest: Annotated[int, typer.Option(min=1, help="Translations of each line, with their scores.")] = 1,
+    norm: NormOption = Norm.mean,
+    alpha: Alpha = 1.0,
+    attention: Annotated[
+        Path | None, typer.Option(help="Draw where each token looked, to this .png, .svg or .pdf; a number a line.")
+    ] = None,
+) -> None:
+    """Translate the standard input, line by line; each line gives one, or with --nbest score, tab and text for each."""
+    with failures():
+        if nbest > beam:
+            fail(f"--nbest {nbest} needs a --beam of at least that, got {beam}")
+        if attention is not None:
+            from elman import plots
+
+            plots.kind_of(attention)
+        translator = Translator.load(model)
+        if attention is not None and translator.layer.attention == "none":
+            fail(f"{model}: has no attention to draw")
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
+        lines = _prompted() if sys.stdin.isatty() else _piped()
+        done = 0
+        for block in lines:
+            found = translator.translate(
+                block, beam=beam, n_best=nbest, norm=LengthNorm(norm.value, alpha), attention=attention is not None
+            )
+            for translations in found:
+                done += 1
+                _print(translations, nbest)
+                if attention is not None and translations[0].attention is not None:
+                    _draw(translations[0], attention, done)
+            sys.stdout.flush()
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model of elman translate train.")],
+    files: Files = None,
+    beam: Beam = 5,
+    norm: NormOption = Norm.mean,
+    alpha: Alpha = 1.0,
+    tokenize: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokeniser of sacrebleu: char, zh, 13a, none, ...  [default: char where there are no blanks]"
+        ),
+    ] = None,
+    swap: Annotated[bool, typer.Option("--swap", help="Translate from the second file or column.")] = False,
+    encoding: Encoding = "utf-8",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a translator on pairs that it has not seen: BLEU and chrF of its translations, and nats a token."""
+    with failures():
+        paths = _one_or_two(files, "name the pairs to measure on: elman translate eval MODEL FILE [FILE]")
+        translator = Translator.load(model)
+        pairs = _pairs(paths, encoding, swap)
+        sources, references = [a for a, _ in pairs], [b for _, b in pairs]
+        if tokenize is None:
+            tokenize = "char" if _is_solid(references) else "13a"
+        with progress_bar() as bar:
+            task = bar.add_task("translating", total=len(pairs))
+            found = translator.translate(
+                sources,
+                beam=beam,
+                norm=LengthNorm(norm.value, alpha),
+                progress=lambda done: bar.update(task, completed=done),
+            )
+        texts = [translations[0].text for translations in found]
+        try:
+            score = bleu(texts, references, tokenize=tokenize)
+        except KeyError:
+            fail(f"--tokenize {tokenize} is not known to sacrebleu; try char, zh, 13a or none")
+        nats = translator.evaluate(translator.encode(pairs))
+        if as_json:
+            result = {**score._asdict(), "chrf": chrf(texts, references), "nats_per_token": nats, "pairs": len(pairs)}
+            print(
+                json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in result.items()})
+            )
+        else:
+            print(f"BLEU            {score.bleu:.2f}")
+            print(f"precisions      {' '.join(f'{p:.1f}' for p in score.precisions)}")
+            print(f"brevity         {score.brevity_penalty:.3f}")
+            print(f"signature       {score.signature}")
+            print(f"chrF            {chrf(texts, references):.2f}")
+            print(f"nats per token  {nats:.4f}")
+            print(f"measured on     {len(pairs):,} pairs, beam {beam}, length norm {norm.value} {alpha:g}")
+
+
+# --------------------------------------------------------------------------------------------------------- helpers
+
+
+def _one_or_two(files: Sequence[Path] | None, words: str) -> list[Path]:
+    if not files:
+        fail(words)
+    if len(files) > 2:
+        fail(f"give two files, or one with tabs, got {len(files)}")
+    return list(files)
+
+
+def _pairs(files: Sequence[str | Path], encoding: str, swap: bool) -> list[LinePair]:
+    """Return the pairs of one file or two, swapped if asked for."""
+    pairs = read_pairs(files[0], files[1] if len(files) > 1 else None, encoding)
+    return [(b, a) for a, b in pairs] if swap else pairs
+
+
+def _read(
+    about: dict[str, Any], recipe: Recipe, files: Sequence[str | Path], dev: Sequence[str | Path]
+) -> tuple[list[LinePair], list[LinePair]]:
+    """Return the pairs to train on and those held out."""
+    pairs = _pairs(files, about["encoding"], about["swap"])
+    if dev:
+        return pairs, _pairs(dev, about["encoding"], about["swap"])
+    kept, held_out = split_pairs(pairs, recipe.validation, seed=recipe.seed)
+    return kept, held_out
+
+
+def _digest(*parts: list[LinePair]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _is_solid(lines: Sequence[str]) -> bool:
+    """Return whether lines are of a language without blanks between words."""
+    return sum(len(HAN.findall(line)) > len(line) / 3 and " " not in line.strip() for line in lines) > len(lines) / 3
+
+
+def _level(level: Level | None, lines: Sequence[str]) -> str:
+    """Return the level that was asked for, or characters for a language without blanks, else words."""
+    if level is not None:
+        return level.value
+    return "char" if _is_solid(lines[:1000]) else "word"
+
+
+def _prompted() -> Iterator[list[str]]:
+    """Yield lines that somebody types."""
+    note("Type a line to translate; Ctrl-D ends.")
+    while True:
+        try:
+            yield [input("> ")]
+        except EOFError:
+            return
+
+
+def _piped() -> Iterator[list[str]]:
+    """Yield the lines of a pipe or a file, many at a time."""
+    sys.stdin.reconfigure(encoding="utf-8-sig", newline=None, errors="strict")  # type: ignore[union-attr]
+    lines = (line.rstrip("\r\n") for line in sys.stdin)
+    while block := list(islice(lines, BLOCK)):
+        yield block
+
+
+def _print(translations: list[Translation], nbest: int) -> None:
+    if nbest == 1:
+        print(translations[0].text)
+        return
+    for translation in translations:
+        print(f"{translation.score:.4f}\t{translation.text}")
+    print()
+
+
+def _draw(translation: Translation, path: Path, number: int) -> None:
+    """Draw a picture of the first line to `path`, of others beside it with their number."""
+    from elman import plots
+
+    assert translation.attention is not None
+    at = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+    plots.plot_attention(translation.attention, translation.source_pieces, translation.target_pieces, at)
+
+
+def _refuse_changes(context: typer.Context, allowed: set[str]) -> None:
+    """End with a sentence if options are given that a run which goes on cannot change."""
+    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    changed = sorted(set(given) - allowed)
+    if changed:
+        names = ", ".join("--" + name.replace("_", "-") for name in changed)
+        fail(f"--resume goes on as the run began; leave out {names}")
+
+
+def _refuse_out(out: Path, files: list[Path], overwrite: bool) -> None:
+    """End with a sentence if to write the model would destroy the pairs, or anything else that is no model."""
+    refuse_to_replace(out, *files)
+    if not out.exists():
+        return
+    if not overwrite:
+        fail(f"{out} exists; give --out another name, go on with it by --resume {out}, or add --overwrite")
+    try:
+        storage.read(out)
+    except ValueError:
+        fail(f"{out} is not an .elman file; give --out another name")
+
+
+def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> TranslateRun:
+    """Return the run that a file of a stopped run goes on with."""
+    translator, about, tensors = Translator.load_all(path)
+    run = about.get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("history"), list):
+        fail(f"{path}: does not say how it was trained; it was not written by elman translate train")
+    for entry in run["history"]:
+        if not isinstance(entry, list) or len(entry) != 3 or not all(type(value) in (int, float) for value in entry):
+            fail(f"{path}: damaged: a validation must be [step, nats, loss], got {entry!r}")
+    try:
+        recipe = Recipe.from_json(run.get("recipe"))
+    except ValueError as error:
+        fail(f"{path}: {error}")
+    if "training" not in about:
+        fail(f"{path} has finished its training; train another with elman translate train FILE --out OTHER")
+    texts = [*(run.get("files") or []), *(run.get("dev") or []), run.get("encoding")]
+    if not all(isinstance(text, str) for text in texts) or type(run.get("swap")) is not bool:
+        fail(f"{path}: damaged: it does not say what it was trained on")
+    run["files"] = [str(file) for file in files] if files else run["files"]
+    run["dev"] = [str(file) for file in dev] if dev else run["dev"]
+    for name in (*run["files"], *run["dev"]):
+        refuse_to_replace(path, Path(name))
+        if not Path(name).exists():
+            fail(f"{name}: not there any more; say where it is: elman translate train FILE [FILE] --resume {path}")
+    pairs, held_out = _read(run, recipe, run["files"], run["dev"])
+    if _digest(pairs, held_out) != run.get("digest"):
+        fail(f"{run['files'][0]}: not the pairs that the run began with, so it cannot go on as it began")
+    best = tensors.get("best/weights")
+    if best is not None and best.shape != translator.model.params.flat.shape:
+        fail(f"{path}: damaged: best/weights must be {translator.model.params.flat.shape}, got {best.shape}")
+    training = translator.training(translator.encode(pairs), recipe, resume=path)
+    return TranslateRun(translator, pairs, held_out, recipe, path, run, training, best)
+
+
+def _with_length(
+    recipe: Recipe,
+    translator: Translator,
+    pairs: list[LinePair],
+    steps: int | None,
+    epochs: float | None,
+    minutes: float | None,
+) -> Recipe:
+    """Return the recipe with the number of steps that --steps, --epochs or --minutes ask for."""
+    if epochs is not None:
+        if not 0 < epochs < math.inf:
+            fail(f"--epochs must be above 0 and finite, got {epochs}")
+        steps = _whole(epochs * len(pairs) / recipe.batch_size, f"--epochs {epochs:g}")
+    if minutes is not None:
+        if not 0 < minutes < math.inf:
+            fail(f"--minutes must be above 0 and finite, got {minutes}")
+        note("timing a few steps ...")
+        trial = Translator(translator.model.copy(), translator.source, translator.target)
+        trial.lexicon = translator.lexicon
+        records = trial.training(trial.encode(pairs), replace(recipe, n_steps=13))
+        steps = _whole(minutes * 60 * 0.9 / statistics.mean([r.seconds for r in records][1:]), f"--minutes {minutes:g}")
+    return recipe if steps is None else replace(recipe, n_steps=steps)
+
+
+def _whole(steps: float, option: str) -> int:
+    """Return a number of steps, at least 1."""
+    if not steps <= MAX_STEPS:
+        fail(f"{option} makes {steps:.4g} steps; at most {MAX_STEPS:,} can be done")
+    return max(1, round(steps))

@@ -1,0 +1,131 @@
+"""Pairs of lines: reading them, splitting them, and batches of pairs of like length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from elman import checks
+from elman.layers import Lexicon, Pair
+from elman.params import Array
+from elman.sequences import Batch, Batches, pad
+from elman.tasks.text import read_text
+from elman.tasks.translate.tokens import BEGIN, END
+
+LinePair = tuple[str, str]  # a line and its translation
+
+
+def read_pairs(
+    source: str | os.PathLike[str], target: str | os.PathLike[str] | None = None, encoding: str = "utf-8"
+) -> list[LinePair]:
+    """Return the pairs of two files with as many lines, or of one file with both between tabs (further columns go).
+
+    Pairs with an empty side are left out.
+
+    Raises
+    ------
+    ValueError
+        where the files differ in their number of lines, or a line has no tab
+    """
+    if target is None:
+        rows = [line.split("\t") for line in read_lines(source, encoding)]
+        for number, row in enumerate(rows, start=1):
+            if len(row) < 2 and row != [""]:
+                raise ValueError(
+                    f"{source}: line {number} has no tab between a line and its translation: {row[0]!r:.60}"
+                )
+        pairs = [(row[0], row[1]) for row in rows if len(row) > 1]
+    else:
+        first, second = read_lines(source, encoding), read_lines(target, encoding)
+        if len(first) != len(second):
+            raise ValueError(
+                f"{Path(source)} has {len(first):,} lines, {Path(target)} has {len(second):,}: "
+                "line k of one must be the translation of line k of the other"
+            )
+        pairs = list(zip(first, second, strict=True))
+    pairs = [(a.strip(), b.strip()) for a, b in pairs if a.strip() and b.strip()]
+    if not pairs:
+        raise ValueError(f"{source}: holds no pair of a line and its translation")
+    return pairs
+
+
+def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
+    """Return the lines of a file, whatever its line ends; an empty line at the very end does not count."""
+    lines = read_text(path, encoding).split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def split_pairs(pairs: Sequence[LinePair], *shares: float, seed: int = 0) -> list[list[LinePair]]:
+    """Return parts of the pairs, the rest first and then one for each share, so that no source is in two of them.
+
+    Pairs of one source (in lower case) stay together, in one part, so that a held-out sentence was never seen with
+    another translation.
+    """
+    groups: dict[str, list[LinePair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair[0].lower(), []).append(pair)
+    names = sorted(groups)
+    np.random.default_rng(seed).shuffle(names)
+    parts, start = [], 0
+    for share in shares:
+        checks.in_range("split_pairs", "share", share, 0, 1)
+        stop = start + round(share * len(names))
+        parts.append([pair for name in names[start:stop] for pair in groups[name]])
+        start = stop
+    return [[pair for name in names[start:] for pair in groups[name]], *parts]
+
+
+class PairBuckets(Batches):
+    """Pairs of ids in batches of like length, shuffled anew each epoch; a function of the step number.
+
+    Parameters
+    ----------
+    pairs : (source ids, target ids) of each pair, without begin and end
+    batch_size : pairs in a batch; the last of an epoch may be smaller
+    seed : of the shuffling
+    n_epochs : passes over the pairs; None for ever
+    lexicon : goes with every batch
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        n_epochs: int | None = None,
+        lexicon: Lexicon | None = None,
+    ) -> None:
+        checks.positive("PairBuckets", batch_size=batch_size)
+        if not pairs:
+            raise ValueError("PairBuckets: needs at least one pair")
+        self.source = [np.asarray(source, np.int32) for source, _ in pairs]
+        self.target = [np.asarray([BEGIN, *target, END], np.int32) for _, target in pairs]
+        self.batch_size = batch_size
+        self.seed = seed
+        self.lexicon = lexicon
+        self.n_in_epoch = -(-len(pairs) // batch_size)
+        self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
+        self._sizes = np.array([[len(row) for row in self.source], [len(row) for row in self.target]])
+        self._epoch, self._order = -1, np.empty(0, np.intp)
+
+    def batch(self, step: int) -> Batch:  # noqa: D102
+        epoch, k = divmod(step, self.n_in_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffle(epoch)
+        rows = self._order[k * self.batch_size : (k + 1) * self.batch_size]
+        source, source_lengths = pad([self.source[row] for row in rows], np.int32)
+        target, lengths = pad([self.target[row] for row in rows], np.int32)
+        return Batch(Pair(source, target[:, :-1], source_lengths, self.lexicon), target[:, 1:], lengths - 1)
+
+    def _shuffle(self, epoch: int) -> Array:
+        """Sort by the lengths of target and source with random ties, cut into batches, and shuffle those."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self._sizes.shape[1])
+        order = order[np.lexsort(self._sizes[:, order])]
+        full = len(order) // self.batch_size * self.batch_size
+        batches = order[:full].reshape(-1, self.batch_size)[rng.permutation(full // self.batch_size)]
+        return np.concatenate([batches.ravel(), order[full:]])

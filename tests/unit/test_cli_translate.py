@@ -1,0 +1,223 @@
+"""``elman translate`` as people run it: in processes of its own, with careless input and interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import elman
+
+pytest.importorskip("sacrebleu")
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SMALL = ["--hidden", 32, "--embedding", 16, "--dropout", 0.1, "--rate", 0.01, "--batch", 32, "--min-count", 1]
+
+
+def run(*words, cwd, code=0, **options):
+    """Run the command and return what it printed, after checking its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "elman", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=False,
+        timeout=120,
+        **options,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with pairs of spoken digits, English and Chinese, in two files and in one, and a model of them."""
+    path = tmp_path_factory.mktemp("translate")
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 10, rng.integers(1, 5)) for _ in range(400)]
+    english = [" ".join(NAMES[k] for k in row) for row in rows]
+    chinese = ["".join("零一二三四五六七八九"[k] for k in row) for row in rows]
+    (path / "a.en").write_bytes("\r\n".join(english).encode())  # Windows line ends
+    (path / "a.zh").write_text("\n".join(chinese) + "\n", encoding="utf-8")
+    (path / "a.tsv").write_text("".join(f"{a}\t{b}\tx\n" for a, b in zip(english, chinese, strict=True)), "utf-8")
+    done = run("translate", "train", "a.en", "a.zh", "--out", "m.elman", *SMALL, "--steps", 200, cwd=path)
+    assert "Trained 200 steps" in done.stderr
+    assert "Held-out translations: " in done.stderr
+    assert "step 200: " in done.stderr  # samples
+    assert "→" in done.stderr
+    assert "elman translate run m.elman" in done.stderr
+    return path
+
+
+def test_run_translates_line_by_line(folder):
+    lines = "one two\r\n\r\nthree\n" + " ".join(["four"] * 500) + "\n猫 ONE\nfive"
+    printed = run("translate", "run", "m.elman", cwd=folder, input=lines).stdout.split("\n")
+    assert printed[:3] == ["一二", "", "三"]
+    assert printed[5:] == ["五", ""]
+    assert printed[3]
+    assert len(printed) == 7
+
+
+def test_n_best_and_greedy(folder):
+    printed = run("translate", "run", "m.elman", "--nbest", 3, cwd=folder, input="one two\n").stdout.split("\n")
+    rows = [line.split("\t") for line in printed[:3]]
+    assert rows[0][1] == "一二"
+    assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
+    assert printed[3:] == ["", ""]
+    options = ("--beam", 1, "--norm", "gnmt", "--alpha", 0.6)
+    assert run("translate", "run", "m.elman", *options, cwd=folder, input="one two\n").stdout == "一二\n"
+
+
+def test_attention_is_drawn(folder):
+    pytest.importorskip("matplotlib")
+    run("translate", "run", "m.elman", "--attention", "look.png", cwd=folder, input="one two\nthree\n")
+    for name in ("look.png", "look-2.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    done = run("translate", "run", "m.elman", "--attention", "look.txt", cwd=folder, input="", code=1)
+    assert "must end in .png, .svg, .pdf" in done.stderr
+
+
+def test_eval_prints_the_same_numbers_in_both_forms(folder):
+    shown = run("translate", "eval", "m.elman", "a.en", "a.zh", "--beam", 2, cwd=folder).stdout
+    numbers = json.loads(run("translate", "eval", "m.elman", "a.tsv", "--beam", 2, "--json", cwd=folder).stdout)
+    assert numbers["pairs"] == 400
+    assert numbers["bleu"] > 60
+    assert "tok:char" in numbers["signature"]
+    assert f"BLEU            {numbers['bleu']:.2f}\n" in shown
+    assert numbers["signature"] in shown
+    done = run("translate", "eval", "m.elman", "a.tsv", "--tokenize", "verse", cwd=folder, code=1)
+    assert "--tokenize verse is not known to sacrebleu" in done.stderr
+
+
+def test_han_text_and_a_tokeniser_by_blanks(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "elman", "translate", "eval", "m.elman", "a.tsv", "--tokenize", "13a", "--beam", "1"],
+        cwd=folder, capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert "use tokenize='char'" in done.stderr
+
+
+def test_info_says_what_it_reads_and_writes(folder):
+    shown = run("info", "m.elman", cwd=folder).stdout
+    assert "task: translate" in shown
+    assert "reads: 13 tokens, level word" in shown
+    assert "writes: 13 tokens, level char" in shown
+
+
+def test_the_finished_file_holds_the_model_only(folder):
+    _, about, tensors = elman.model.load_all(folder / "m.elman")
+    assert not tensors
+    assert "training" not in about
+    assert not {"files", "digest"} & about["run"].keys()
+
+
+def test_a_run_that_is_interrupted_goes_on_to_the_same_bits(folder):
+    whole = ("translate", "train", "a.tsv", *SMALL, "--steps", 300, "--seed", 5, "--dropout", 0.2)
+    run(*whole, "--out", "whole.elman", cwd=folder)
+    words = [sys.executable, "-m", "elman", *map(str, whole), "--out", "part.elman"]
+    with subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        while "step 30:" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "Go on with:  elman translate train --resume part.elman" in rest
+    assert "training: unfinished" in run("info", "part.elman", cwd=folder).stdout
+    assert "leave out --rate" in run(
+        "translate", "train", "--resume", "part.elman", "--rate", 1, cwd=folder, code=1
+    ).stderr  # fmt: skip
+    run("translate", "train", "--resume", "part.elman", cwd=folder)
+    first, second = (elman.load(folder / name).params.flat for name in ("whole.elman", "part.elman"))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_resume_needs_the_same_pairs(folder, tmp_path):
+    run("translate", "train", "a.tsv", "--out", tmp_path / "m.elman", *SMALL, "--steps", 1, cwd=folder)
+    done = run("translate", "train", "--resume", tmp_path / "m.elman", cwd=folder, code=1)
+    assert "has finished its training" in done.stderr
+
+
+def test_patience_ends_early_and_keeps_the_best(folder):
+    words = ("--steps", 400, "--patience", 2, "--rate", 0.3, "--clip", 100)
+    done = run("translate", "train", "a.tsv", "--out", "early.elman", *SMALL[:-6], *words, "--batch", 32, cwd=folder)
+    trained = int(done.stderr.split("Trained ")[1].split(" steps")[0])
+    history = elman.model.load_all(folder / "early.elman")[1]["run"]["history"]
+    best = min(range(len(history)), key=lambda k: history[k][1])
+    assert len(history) - 1 - best == 2 or trained == 400
+    assert trained == history[-1][0]
+
+
+def test_joint_vocabulary_subwords_and_dev_files(folder):
+    pytest.importorskip("tokenizers")
+    words = ("--joint", "--source-level", "bpe", "--target-level", "bpe", "--max-vocabulary", 60, "--steps", 3)
+    run("translate", "train", "a.tsv", "--dev", "a.en", "--dev", "a.zh", "--out", "j.elman", *SMALL, *words, cwd=folder)
+    about = elman.model.load_all(folder / "j.elman")[1]
+    assert about["tokens"]["source"]["texts"] == about["tokens"]["target"]["texts"]
+    assert "zero" in "".join(about["tokens"]["source"]["texts"])
+    assert run("translate", "run", "j.elman", "--beam", 1, cwd=folder, input="one\n").stdout.count("\n") == 1
+
+
+def test_swap_reads_the_second_column(folder):
+    run("translate", "train", "a.tsv", "--swap", "--out", "s.elman", *SMALL, "--steps", 2, cwd=folder)
+    assert "reads: 13 tokens, level char" in run("info", "s.elman", cwd=folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train"], "name the pairs to learn from: elman translate train FILE [FILE]"),
+        (["train", "a.en", "a.zh", "a.tsv"], "give two files, or one with tabs, got 3"),
+        (["train", "a.en", "short"], "a.en has 400 lines, short has 1: line k of one must be"),
+        (["train", "a.en"], "a.en: line 1 has no tab between a line and its translation"),
+        (["train", "nothing", "a.zh"], "nothing: no such file or directory"),
+        (["train", "empty", "empty"], "empty: the file is empty"),
+        (["train", "latin", "a.zh"], "latin: not utf-8 at byte"),
+        (["train", "a.tsv", "--out", "m.elman"], "m.elman exists; give --out another name"),
+        (["train", "a.tsv", "--out", "a.tsv"], "a.tsv is the file to read, which would be lost"),
+        (["train", "a.tsv", "--out", "a.en", "--overwrite"], "a.en is not an .elman file"),
+        (["train", "a.tsv", "--steps", 1, "--epochs", 1, "--out", "x"], "give only one of --steps, --epochs"),
+        (["train", "a.tsv", "--hidden", 33, "--out", "x"], "hidden_size must be even"),
+        (["train", "a.tsv", "--epochs", "nan", "--out", "x"], "--epochs must be above 0 and finite"),
+        (["train", "a.tsv", "--max-tokens", 1, "--out", "x", "--source-level", "char"], "no pair to train on"),
+        (["train", "a.tsv", "--lexicon", "--attention", "none", "--out", "x"], "--lexicon is read by attention"),
+        (["train", "--resume", "m.elman"], "m.elman has finished its training"),
+        (["run", "a.tsv"], "a.tsv: not"),
+        (["run", "text.elman"], "text.elman: holds a model, but not one that translates"),
+        (["run", "m.elman", "--nbest", 9], "--nbest 9 needs a --beam of at least that, got 5"),
+        (["eval", "m.elman"], "name the pairs to measure on"),
+        (["eval", "m.elman", "a.en", "short"], "line k of one must be the translation"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_in_one_sentence(folder, words, sentence):
+    (folder / "short").write_text("一\n", encoding="utf-8")
+    (folder / "empty").write_bytes(b"")
+    (folder / "latin").write_bytes(b"caf\xe9\n")
+    elman.GRU(2, 3).init().save(folder / "text.elman")
+    done = run("translate", *words, cwd=folder, input="", code=1)
+    assert sentence in " ".join(done.stderr.split())
+    assert done.stderr.count("\n") == 1
+    assert not (folder / "x").exists()
+
+
+def test_a_prompt_where_somebody_types(folder):
+    """On a terminal each line is translated as it comes, and the end of the input ends it."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "elman", "translate", "run", "m.elman", "--beam", "1"]
+    pipes = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=folder, encoding="utf-8", **pipes) as process:
+        os.write(ours, b"one two\n")
+        line = process.stdout.readline()
+        os.write(ours, b"\x04")
+        assert process.wait(timeout=60) == 0
+        assert "Ctrl-D ends" in process.stderr.read()
+    assert line.removeprefix("> ") == "一二\n"
+    os.close(ours)
+    os.close(theirs)
