@@ -1,6 +1,6 @@
 """CTC: loss and gradient beside PyTorch's, exactness of both, and the prefix beam against real time.
 
-    python benchmarks/speed/ctc.py            # needs torch; writes results/speed-ctc.json
+    python benchmarks/speed/ctc.py            # needs torch; writes results/ctc-speed.json
 
 The loss: T 400 frames, B 32 rows, V 30 labels, S 60 labels a target, float32 logits to loss and gradient of the logits.
 The two sides take turns; the medians count. Exactness is the largest distance from PyTorch's float64. The beam: width
@@ -57,7 +57,7 @@ def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], n: int) -> tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=RESULTS / "speed-ctc.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "ctc-speed.json")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     logits = (3 * rng.normal(size=(B, T, V))).astype(np.float32)
