@@ -298,8 +298,8 @@ void on_any_threads(F f) {
     for (const int count : {2, 4}) {
         set_threads(count);
         const auto found = f();
-        require(found.size() == expected.size() &&
-                    std::memcmp(found.data(), expected.data(), found.size() * sizeof found[0]) == 0,
+        require(found.size() == expected.size(), "another number of threads gives other results");
+        require(found.empty() || std::memcmp(found.data(), expected.data(), found.size() * sizeof found[0]) == 0,
                 "another number of threads gives other bits");
     }
     require((mode() & 0xffc0u) == (before & 0xffc0u), "the floating-point mode is not restored");

@@ -88,8 +88,11 @@ def test_d11_a_step_in_silence_takes_no_longer(what):
             forward = made.forward(x, start_at(c, B))
             made.backward(forward.tape, np.full(forward.y.shape, c, np.float32))
 
-    loud, silent = least_times(lambda: run(1.0), lambda: run(1e-38))
-    assert silent <= 1.5 * loud, f"{silent / loud:.2f} times as long"
+    ratios = []
+    while len(ratios) < 6 and min(ratios, default=np.inf) > 1.5:  # noise comes and goes, denormals stay
+        loud, silent = least_times(lambda: run(1.0), lambda: run(1e-38))
+        ratios.append(silent / loud)
+    assert min(ratios) <= 1.5, ratios
 
 
 def denormal_product():
