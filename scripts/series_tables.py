@@ -86,7 +86,7 @@ def table(language: str) -> str:
         ours, naive = (statistics.fmean(row[key][1] for row in rows) for key in ("model", "seasonal_naive"))
         count = words["seeds"].format(n=len(rows)) if len(rows) > 1 else words["seed"]
         lines.append(f"| {name}, 12 ahead | MASE | **{ours:.3f}** ({count}) | seasonal naive {naive:.3f} |")
-    speed = read("speed-series.json")
+    speed = read("series-speed.json")
     if speed and "comparison" in speed:
         live = speed["live"]
         lines += [

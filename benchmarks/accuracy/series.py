@@ -185,7 +185,7 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
         values, start = file.values, rules.probation(len(file.values))
         model = RecurrentDetector(
             hidden_size=16, scaling="global", context_steps=64, batch_size=8, learning_rate=5e-3, max_epochs=30,
-            error_steps=5000, novelty=0.03, rest_steps=250, habit_steps=5000, random_state=seed,
+            error_steps=5000, novelty=0.025, rest_steps=200, habit_steps=5000, random_state=seed,
         )  # fmt: skip
         model.fit([values[:start]])
         model.set_params(learning_rate=1e-3).forecaster_.set_params(learning_rate=1e-3)

@@ -6,7 +6,7 @@
 Both sides do the same: a recurrent layer of H units, the mean over the steps, a linear layer, cross entropy, Adam,
 gradients clipped at 1, batches of 32 of like length, padded batch by batch (PyTorch: packed where lengths differ). Ours
 is `RecurrentClassifier` with all that it does around that. Samples of both sides alternate in one process; medians
-count. The result is benchmarks/results/speed-series.json.
+count. The result is benchmarks/results/series-speed.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import elman  # noqa: E402
 from elman import kernels  # noqa: E402
 from elman.tasks.series import RecurrentClassifier, RecurrentDetector, RecurrentForecaster  # noqa: E402
 
-OUT = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "speed-series.json"
+OUT = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "series-speed.json"
 GRID = [(r, c, H, T) for r in (False, True) for c in ("gru", "lstm") for H in (16, 32, 64) for T in (30, 200)]
 F, N, BATCH, CLASSES = 8, 320, 32, 5
 JOBS = ("fit", "predict", "one")
