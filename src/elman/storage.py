@@ -27,19 +27,19 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
     Raises OSError, with a sentence that says what remains, where the file cannot be written.
     """
-    target = Path(os.path.realpath(path))  # through a link the file it names is written, and the link stays
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    real = Path(os.path.realpath(path))  # through a link the file it names is written, and the link stays
+    temporary = real.with_name(f".{real.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        os.replace(temporary, real)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        kept = "; the earlier file is unchanged" if os.path.exists(target) else ""
-        reason = f"cannot write {target} ({len(data):,} bytes): {error.strerror or error}{kept}"
+        kept = "; the earlier file is unchanged" if os.path.exists(real) else ""
+        reason = f"cannot write {path} ({len(data):,} bytes): {error.strerror or error}{kept}"
         raise OSError(error.errno, reason) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
