@@ -48,10 +48,12 @@ lint: .venv/installed  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror native/*.h native/*.cpp
 
 format: .venv/installed  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i native/*.h native/*.cpp
 
 parity: .venv-parity/installed  ## Compare with PyTorch, live
 	$(ONE_THREAD) ELMAN_REQUIRE_PARITY=1 $(PARITY)/python -m pytest tests/parity
@@ -61,18 +63,18 @@ accuracy: .venv-parity/installed  ## Train the same model here and in PyTorch (a
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --side torch
 	$(PARITY)/python benchmarks/accuracy/tinyshakespeare.py --compare
 
-sanitize: .venv/installed  ## Run every native kernel under the address and undefined-behaviour sanitizers
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
-	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
-	$(BIN)/cmake --build build/sanitize
-	build/sanitize/sanitize
-
 bench: .venv-bench/installed  ## Measure the speed beside four other libraries (about half an hour on an idle machine)
 	$(BENCH)/python -m benchmarks.speed.run $(BENCH_OPTIONS)
 	$(BENCH)/python scripts/readme_tables.py
 
 bench-quick: .venv-bench/installed  ## Measure ten cells of it, in about a minute
 	$(BENCH)/python -m benchmarks.speed.run --quick $(BENCH_OPTIONS)
+
+sanitize: .venv/installed  ## Run every native kernel under the address and undefined-behaviour sanitizers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize
+	build/sanitize/sanitize
 
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py

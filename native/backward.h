@@ -56,7 +56,8 @@ struct BackwardStep {
 
     // d_h_t = d_y_t + what comes from later steps; it is noted for whoever wants to see the gradient's way.
     Vec<T> d_h(index row, index u, int lanes) const {
-        const Vec<T> d = load_first<T>(call.d_y(t, rows[row]) + u, lanes) + load_first<T>(carry(call.d_h, row) + u, lanes);
+        const Vec<T> d =
+            load_first<T>(call.d_y(t, rows[row]) + u, lanes) + load_first<T>(carry(call.d_h, row) + u, lanes);
         store_first<T>(state(call.d_h_steps, row) + u, d, lanes);
         return d;
     }
@@ -126,8 +127,8 @@ inline void finish_backward(const Backward<T>& call, const Plan& plan, const Bac
     const index H = plan.H, GH = plan.G * H, B = call.walk.B;
     const auto place = [&](index r) { return places ? places[r] : r; };
     const auto d_a = [&](index r) { return static_cast<const T*>(work.d_a + place(r) * GH); };
-    // Threads share the rows of the weights in whole tiles. The candidate of a GRU (the last H rows of weight_hh) has two
-    // sides of its own there.
+    // Threads share the rows of the weights in whole tiles. The candidate of a GRU (the last H rows of weight_hh) has
+    // two sides of its own there.
     const bool apart = plan.G == 3;
     const Range tiles = share(divide_up(GH, kRows), me, team.size);
     const Range mine = {std::min<index>(tiles.from * kRows, GH), std::min<index>(tiles.to * kRows, GH)};
@@ -187,8 +188,10 @@ inline void walk_backward(const Backward<T>& call, Step step) {
     const int count = team_for(size);
     const bool may_split = plan.units.panels() > 1 && sharing(walk, size).count > 1;
 
-    Buffer<T> d_a(TB * GH), hh(plan.units.size(kLanes<T>, GH)), ih(call.d_x ? Columns::of<T>(I).size(kLanes<T>, GH) : 0);
-    Buffer<T> d_hidden_n(call.cell == Cell::gru_after ? TB * H : 0), reset_h(call.cell == Cell::gru_before ? TB * H : 0);
+    Buffer<T> d_a(TB * GH), hh(plan.units.size(kLanes<T>, GH)),
+        ih(call.d_x ? Columns::of<T>(I).size(kLanes<T>, GH) : 0);
+    Buffer<T> d_hidden_n(call.cell == Cell::gru_after ? TB * H : 0),
+        reset_h(call.cell == Cell::gru_before ? TB * H : 0);
     const index scratch_size = add_outer_scratch<T>(std::max(I, H));
     Buffer<T> scratch(scratch_size * count);
     const index first_K = plan.G == 3 ? 2 * H : GH;

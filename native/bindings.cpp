@@ -35,8 +35,10 @@ const KernelTable* g_table = nullptr;
 
 template <class T>
 const Kernels<T>& of(const KernelTable* table) {
-    if constexpr (sizeof(T) == 4) return table->f32;
-    else return table->f64;
+    if constexpr (sizeof(T) == 4)
+        return table->f32;
+    else
+        return table->f64;
 }
 
 [[noreturn]] void refuse(const std::string& what) { throw nb::value_error(what.c_str()); }
@@ -54,8 +56,8 @@ bool is_aligned(const A& a) {
     return reinterpret_cast<std::uintptr_t>(a.data()) % alignof(E) == 0;
 }
 
-// Refuses an array of another shape, one whose last axis (or, with `dense`, any) is not contiguous, or one at an address
-// that its type must not have.
+// Refuses an array of another shape, one whose last axis (or, with `dense`, any) is not contiguous, or one at an
+// address that its type must not have.
 template <class A>
 void check(const char* name, const A& a, std::initializer_list<std::int64_t> shape, bool dense = true) {
     bool good = a.ndim() == shape.size() && is_aligned(a);
@@ -70,7 +72,8 @@ void check(const char* name, const A& a, std::initializer_list<std::int64_t> sha
     if (good) return;
     std::string text;
     for (const std::int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-    refuse(std::string("native kernels: ") + name + " must be an aligned, contiguous (" + text + "), got " + shape_of(a));
+    refuse(std::string("native kernels: ") + name + " must be an aligned, contiguous (" + text + "), got " +
+           shape_of(a));
 }
 
 template <class T, class A>
@@ -129,7 +132,8 @@ struct Given {  // what both directions of a recurrence check alike
     }
 };
 
-// ------------------------------------------------------------------------------------------------------- packed weights
+// ------------------------------------------------------------------------------------------------------- packed
+// weights
 
 struct PackedWeights {
     std::shared_ptr<const Packed> packed;
@@ -142,7 +146,8 @@ PackedWeights pack_recurrent(int cell, Array<T> weight_ih, Array<T> weight_hh, M
                              Maybe<Array<T>> bias_hh, bool narrow) {
     const Cell kind = cell_of(cell);
     if (weight_hh.ndim() != 2 || weight_ih.ndim() != 2) refuse("native kernels: weights must have two axes");
-    const std::int64_t H = static_cast<std::int64_t>(weight_hh.shape(1)), I = static_cast<std::int64_t>(weight_ih.shape(1));
+    const std::int64_t H = static_cast<std::int64_t>(weight_hh.shape(1)),
+                       I = static_cast<std::int64_t>(weight_ih.shape(1));
     const std::int64_t GH = gates_of(kind) * H;
     check("weight_ih", weight_ih, {GH, I});
     check("weight_hh", weight_hh, {GH, H});
@@ -173,7 +178,8 @@ const Packed* packed_for(const PackedWeights& weights, std::optional<Cell> cell,
     return &packed;
 }
 
-// ---------------------------------------------------------------------------------------------------------- recurrences
+// ----------------------------------------------------------------------------------------------------------
+// recurrences
 
 template <class T>
 void forward(int cell, Maybe<Array<T>> x, Maybe<Ids> ids, Array<T> weight_ih, Array<T> weight_hh,
@@ -261,7 +267,8 @@ void backward(int cell, Maybe<Array<T>> x, Maybe<Ids> ids, Array<T> weight_ih, A
     of<T>(g_table).backward(call);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- dense
+// ----------------------------------------------------------------------------------------------------------------
+// dense
 
 template <class T>
 void linear(Array<T> x, Array<T> weight, Maybe<Array<T>> bias, const PackedWeights* packed, Out<T> y) {
@@ -271,14 +278,21 @@ void linear(Array<T> x, Array<T> weight, Maybe<Array<T>> bias, const PackedWeigh
     check("x", x, {N, I});
     check("weight", weight, {O, I});
     check("y", y, {N, O});
-    const Dense<T> call = {N, I, O, x.data(), I, weight.data(), optional_data<const T>("bias", bias, {O}),
+    const Dense<T> call = {N,
+                           I,
+                           O,
+                           x.data(),
+                           I,
+                           weight.data(),
+                           optional_data<const T>("bias", bias, {O}),
                            packed ? packed_for<T>(*packed, std::nullopt, I, O) : nullptr};
     nb::gil_scoped_release released;
     of<T>(packed ? packed->table : g_table).dense(call, y.data());
 }
 
 template <class T>
-void linear_backward(Array<T> x, Array<T> weight, Array<T> d_y, Maybe<Out<T>> d_x, Out<T> d_weight, Maybe<Out<T>> d_bias) {
+void linear_backward(Array<T> x, Array<T> weight, Array<T> d_y, Maybe<Out<T>> d_x, Out<T> d_weight,
+                     Maybe<Out<T>> d_bias) {
     if (x.ndim() != 2 || weight.ndim() != 2) refuse("native kernels: x and weight must have two axes");
     const std::int64_t N = static_cast<std::int64_t>(x.shape(0)), I = static_cast<std::int64_t>(x.shape(1));
     const std::int64_t O = static_cast<std::int64_t>(weight.shape(0));
@@ -344,7 +358,8 @@ double read(Array<T> x) {
     return of<T>(g_table).read(x.data(), static_cast<std::int64_t>(x.size()));
 }
 
-// -------------------------------------------------------------------------------------------------------------- streams
+// --------------------------------------------------------------------------------------------------------------
+// streams
 
 template <class T>
 struct Program {
@@ -358,7 +373,8 @@ struct Program {
     }
     void embed(Array<T> weight) {
         if (weight.ndim() != 2) refuse("native kernels: weight must have two axes");
-        const std::int64_t V = static_cast<std::int64_t>(weight.shape(0)), O = static_cast<std::int64_t>(weight.shape(1));
+        const std::int64_t V = static_cast<std::int64_t>(weight.shape(0)),
+                           O = static_cast<std::int64_t>(weight.shape(1));
         check("weight", weight, {V, O});
         Layer<T> layer{Op::embed};
         layer.I = V;
@@ -409,7 +425,8 @@ template <class T>
 class BoundStream {
    public:
     BoundStream(const Program<T>& program, std::int64_t B)
-        : layers_(std::make_shared<const std::vector<Layer<T>>>(program.layers)), stream_(of<T>(program.table), layers_, B) {
+        : layers_(std::make_shared<const std::vector<Layer<T>>>(program.layers)),
+          stream_(of<T>(program.table), layers_, B) {
         if (layers_->empty() || B < 1) refuse("native kernels: a stream needs a layer and a row");
     }
 
@@ -433,7 +450,8 @@ class BoundStream {
 
     void step_id(std::int64_t id, Out<T> y) {
         const Layer<T>& first = layers_->front();
-        if (!first.takes_ids || stream_.batch() != 1 || id < 0 || id >= first.I) refuse("Stream.step: not a token id here");
+        if (!first.takes_ids || stream_.batch() != 1 || id < 0 || id >= first.I)
+            refuse("Stream.step: not a token id here");
         run(nullptr, &id, y);
     }
 
@@ -505,9 +523,8 @@ void bind(nb::module_& m, const char* program, const char* stream) {
         .def("step", &BoundStream<T>::step, "x"_a.noconvert(), "y"_a.noconvert())
         .def("step_ids", &BoundStream<T>::step_ids, "ids"_a.noconvert(), "y"_a.noconvert())
         .def("step_id", &BoundStream<T>::step_id, "id"_a, "y"_a.noconvert())
-        .def("states", [](nb::handle self, std::size_t layer) {
-            return nb::cast<BoundStream<T>&>(self).states(self, layer);
-        })
+        .def("states",
+             [](nb::handle self, std::size_t layer) { return nb::cast<BoundStream<T>&>(self).states(self, layer); })
         .def_prop_ro("nbytes", &BoundStream<T>::bytes);
 }
 

@@ -33,8 +33,8 @@ struct Input {
 
 template <class T>
 struct Weights {
-    const T* ih = nullptr;  // (G*H, I)
-    const T* hh = nullptr;  // (G*H, H)
+    const T* ih = nullptr;       // (G*H, I)
+    const T* hh = nullptr;       // (G*H, H)
     const T* bias_ih = nullptr;  // (G*H,), may be missing
     const T* bias_hh = nullptr;
 };
@@ -55,14 +55,14 @@ struct Forward {
     Walk walk;
     Input<T> input;
     const Packed* packed;
-    const T* h0;  // (B, H)
-    const T* c0;  // (B, H), LSTM only
-    Rows<T> h;    // where the state after step t goes, at valid steps only; it is read at the next one
-    T* gates;     // (T, B, G*H) activated, or missing
-    T* hidden_n;  // (T, B, H), of a GRU that resets after, or missing
-    T* c;         // (T, B, H) the cell after each step, or missing
-    T* h_last;    // (B, H)
-    T* c_last;    // (B, H), LSTM only; h_last and c_last may be h0 and c0
+    const T* h0;             // (B, H)
+    const T* c0;             // (B, H), LSTM only
+    Rows<T> h;               // where the state after step t goes, at valid steps only; it is read at the next one
+    T* gates;                // (T, B, G*H) activated, or missing
+    T* hidden_n;             // (T, B, H), of a GRU that resets after, or missing
+    T* c;                    // (T, B, H) the cell after each step, or missing
+    T* h_last;               // (B, H)
+    T* c_last;               // (B, H), LSTM only; h_last and c_last may be h0 and c0
     char* memory = nullptr;  // for the call to work in, of `forward_bytes`; without it the call takes its own
     std::int64_t memory_bytes = 0;
 };
@@ -84,7 +84,7 @@ struct Backward {
     T* d_c;
     T* d_h_steps;  // (T, B, H) gradient of each state
     T* d_c_steps;
-    T* d_x;  // (T, B, I), zero at padding; missing for ids
+    T* d_x;                                  // (T, B, I), zero at padding; missing for ids
     T *d_ih, *d_hh, *d_bias_ih, *d_bias_hh;  // added to; biases may be missing
 };
 
@@ -92,10 +92,10 @@ struct Backward {
 template <class T>
 struct Dense {
     std::int64_t N, I, O;
-    const T* x;             // (N, I), rows `x_row` apart
+    const T* x;  // (N, I), rows `x_row` apart
     std::ptrdiff_t x_row;
-    const T* weight;  // (O, I)
-    const T* bias;    // (O,), may be missing
+    const T* weight;       // (O, I)
+    const T* bias;         // (O,), may be missing
     const Packed* packed;  // instead of weight, if there
 };
 

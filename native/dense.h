@@ -86,8 +86,9 @@ inline void dense_backward(const Dense<T>& call, const T* d_y, T* d_x, T* d_weig
         const Range tiles = share(divide_up(O, kRows), me, team.size);
         const Range mine = {std::min<index>(tiles.from * kRows, O), std::min<index>(tiles.to * kRows, O)};
         if (mine.from < mine.to)
-            add_outer<T>(d_weight, I, mine, I, N, d_row, [&](index r) { return call.x + r * call.x_row; },
-                         scratch + me * scratch_size);
+            add_outer<T>(
+                d_weight, I, mine, I, N, d_row, [&](index r) { return call.x + r * call.x_row; },
+                scratch + me * scratch_size);
         if (d_bias) add_rows<T>(d_bias, mine, N, d_row);
         if (!d_x) return;
         const Range rows = share(N, me, team.size);
@@ -128,7 +129,8 @@ inline void exponential(const T* x, T* y, index n) {
     each_vector(x, y, n, [](Vec<T> v) { return exp<T>(v); });
 }
 
-// The sum of a row in an order that no vector's width changes: 64 bytes of partial sums, then those one after the other.
+// The sum of a row in an order that no vector's width changes: 64 bytes of partial sums, then those one after the
+// other.
 template <class T>
 struct RowSum {
     static constexpr int L = kLanes<T>, parts = 64 / kBytes;

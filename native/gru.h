@@ -18,7 +18,8 @@ inline void gru_after_step(const ForwardStep<T, S>& at) {
     constexpr int L = kLanes<T>;
     const T* bias_n = static_cast<const T*>(at.call.packed->bias_n);
     product<T, S>(
-        at.n, at.blocks, 3, at.plan.H, static_cast<const S*>(at.call.packed->hh), [&](index i) { return at.h_before(i); },
+        at.n, at.blocks, 3, at.plan.H, static_cast<const S*>(at.call.packed->hh),
+        [&](index i) { return at.h_before(i); },
         [&](index i, index block, Vec<T>* acc) {
             const T* from = at.gates_x.slot(at.t, i) + block * 3 * L;
             acc[0] = load(from);
@@ -44,7 +45,8 @@ inline void gru_before_step(const ForwardStep<T, S>& at) {
     constexpr int L = kLanes<T>;
     const index padded = at.plan.units.blocks * L;
     product<T, S>(
-        at.n, at.blocks, 2, at.plan.H, static_cast<const S*>(at.call.packed->hh), [&](index i) { return at.h_before(i); },
+        at.n, at.blocks, 2, at.plan.H, static_cast<const S*>(at.call.packed->hh),
+        [&](index i) { return at.h_before(i); },
         [&](index i, index block, Vec<T>* acc) {
             const T* from = at.gates_x.slot(at.t, i) + block * 3 * L;
             acc[0] = load(from);
@@ -64,9 +66,7 @@ inline void gru_before_step(const ForwardStep<T, S>& at) {
     product_of_columns<T, S>(
         at.plan.units, at.n, mine, at.plan.H, static_cast<const S*>(at.call.packed->hh_n),
         [&](index i) { return static_cast<const T*>(at.reset_h + at.rows[i] * padded); },
-        [&](index i, index block) {
-            return load(at.gates_x.slot(at.t, i) + (block * 3 + 2) * L);
-        },
+        [&](index i, index block) { return load(at.gates_x.slot(at.t, i) + (block * 3 + 2) * L); },
         [&](index i, index block, Vec<T> sum) {
             const int lanes = at.lanes(block);
             const index u = block * L, b = at.rows[i];
@@ -124,8 +124,8 @@ inline void gru_before_step_backward(const BackwardStep<T>& at) {
     at.meet();
     // Through the candidate's matrix to r h_{t-1}, and from there to both factors.
     product_of_columns<T, T>(
-        at.plan.units, at.n, at.panels, H, at.work.hh_n,
-        [&](index i) { return static_cast<const T*>(at.d_a(i, 2)); }, [](index, index) { return Vec<T>{}; },
+        at.plan.units, at.n, at.panels, H, at.work.hh_n, [&](index i) { return static_cast<const T*>(at.d_a(i, 2)); },
+        [](index, index) { return Vec<T>{}; },
         [&](index row, index block, Vec<T> through) {
             const index u = block * kLanes<T>;
             const int lanes = at.lanes(block);
@@ -137,9 +137,9 @@ inline void gru_before_step_backward(const BackwardStep<T>& at) {
             store_first<T>(carry, fma(through, r, load_first<T>(carry, lanes)), lanes);
         });
     at.meet();
-    at.carry_h(2 * H, at.work.hh, [&](index row) { return at.d_a(row, 0); }, [&](index row, index u, int lanes) {
-        return load_first<T>(at.carry(at.call.d_h, row) + u, lanes);
-    });
+    at.carry_h(
+        2 * H, at.work.hh, [&](index row) { return at.d_a(row, 0); },
+        [&](index row, index u, int lanes) { return load_first<T>(at.carry(at.call.d_h, row) + u, lanes); });
 }
 
 }  // namespace elman::ELMAN_ISA

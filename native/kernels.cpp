@@ -18,10 +18,8 @@ template <class T, class S>
 void forward_typed(const Forward<T>& call) {
     using At = ForwardStep<T, S>;
     switch (call.cell) {
-        case Cell::rnn_tanh:
-            return walk_forward<T, S>(call, [](const At& at) { rnn_step<Activation::tanh>(at); });
-        case Cell::rnn_relu:
-            return walk_forward<T, S>(call, [](const At& at) { rnn_step<Activation::relu>(at); });
+        case Cell::rnn_tanh: return walk_forward<T, S>(call, [](const At& at) { rnn_step<Activation::tanh>(at); });
+        case Cell::rnn_relu: return walk_forward<T, S>(call, [](const At& at) { rnn_step<Activation::relu>(at); });
         case Cell::rnn_sigmoid:
             return walk_forward<T, S>(call, [](const At& at) { rnn_step<Activation::sigmoid>(at); });
         case Cell::lstm: return walk_forward<T, S>(call, [](const At& at) { lstm_step(at); });

@@ -10,7 +10,8 @@ template <class T, class S>
 inline void lstm_step(const ForwardStep<T, S>& at) {
     constexpr int L = kLanes<T>;
     product<T, S>(
-        at.n, at.blocks, 4, at.plan.H, static_cast<const S*>(at.call.packed->hh), [&](index i) { return at.h_before(i); },
+        at.n, at.blocks, 4, at.plan.H, static_cast<const S*>(at.call.packed->hh),
+        [&](index i) { return at.h_before(i); },
         [&](index i, index block, Vec<T>* acc) {
             const T* from = at.gates_x.slot(at.t, i) + block * 4 * L;
 #pragma GCC unroll 4
@@ -20,7 +21,8 @@ inline void lstm_step(const ForwardStep<T, S>& at) {
             const int lanes = at.lanes(block);
             const index u = block * L, b = at.rows[i];
             T* cell = at.call.c_last + b * at.plan.H + u;
-            const Vec<T> in = sigmoid<T>(acc[0]), forget = sigmoid<T>(acc[1]), g = tanh<T>(acc[2]), out = sigmoid<T>(acc[3]);
+            const Vec<T> in = sigmoid<T>(acc[0]), forget = sigmoid<T>(acc[1]), g = tanh<T>(acc[2]),
+                         out = sigmoid<T>(acc[3]);
             const Vec<T> c = fma(forget, load_first<T>(cell, lanes), in * g);
             store_first<T>(cell, c, lanes);
             store_first<T>(at.h(i) + u, out * tanh<T>(c), lanes);
@@ -51,8 +53,9 @@ inline void lstm_step_backward(const BackwardStep<T>& at) {
         store_first<T>(at.d_a(row, 3) + u, d_h * tanh_c * out * (one - out), lanes);
     });
     at.meet();
-    at.carry_h(4 * at.plan.H, at.work.hh, [&](index row) { return at.d_a(row, 0); },
-               [](index, index, int) { return Vec<T>{}; });
+    at.carry_h(
+        4 * at.plan.H, at.work.hh, [&](index row) { return at.d_a(row, 0); },
+        [](index, index, int) { return Vec<T>{}; });
 }
 
 }  // namespace elman::ELMAN_ISA

@@ -21,7 +21,7 @@ struct ExpConstants<float> {
     static constexpr float least = -87.3365402f;  // exp of less would be denormal
     static constexpr float most = 88.7228394f;    // exp of more is infinite
     static constexpr float tanh_is_one = 10.0f;   // from here on tanh rounds to 1
-    static constexpr float q[] = {0.50000000135387298866f, 0.16666666681704215043f,  0.041666464197405692315f,
+    static constexpr float q[] = {0.50000000135387298866f, 0.16666666681704215043f,   0.041666464197405692315f,
                                   0.0083333108446478625f,  0.0013933730715792082502f, 0.00019891080463998842f};
 };
 

@@ -15,10 +15,10 @@ struct Packed {
     std::int64_t I = 0, H = 0;   // H: the outputs of a dense layer
     bool narrow = false;         // weights are bfloat16
     void* ih = nullptr;
-    void* hh = nullptr;        // of a GRU that resets before: r and z only
-    void* hh_n = nullptr;      // its candidate
-    void* bias = nullptr;      // what a pre-activation starts from, [panel][W][lanes]
-    void* bias_n = nullptr;    // of a GRU that resets after: b_hh of the candidate, [panel][lanes]
+    void* hh = nullptr;      // of a GRU that resets before: r and z only
+    void* hh_n = nullptr;    // its candidate
+    void* bias = nullptr;    // what a pre-activation starts from, [panel][W][lanes]
+    void* bias_n = nullptr;  // of a GRU that resets after: b_hh of the candidate, [panel][lanes]
     std::int64_t bytes = 0;
 
     Packed() = default;

@@ -33,7 +33,8 @@ class Buffer {
     explicit Buffer(index count) {
         if (count == 0) return;
         constexpr std::size_t kLarge = std::size_t{1} << 21;
-        const std::size_t wanted = static_cast<std::size_t>(count) * sizeof(T), unit = wanted >= 2 * kLarge ? kLarge : 64;
+        const std::size_t wanted = static_cast<std::size_t>(count) * sizeof(T),
+                          unit = wanted >= 2 * kLarge ? kLarge : 64;
         const std::size_t bytes = (wanted + 2 * unit - 1) / unit * unit;
         p_ = static_cast<T*>(std::aligned_alloc(unit, bytes));
         if (!p_) throw std::bad_alloc();
@@ -98,7 +99,9 @@ __attribute__((noinline)) void tile(Vec<T>* sums, const T* const* rows, index K,
 // How many panels a tile of few rows works on at once: one row has too few accumulators to hide the latency of an
 // addition, and k must not be split.
 constexpr bool kManyRegisters = kRows == 6;
-constexpr int panels_at_once(index rows) { return rows == 1 ? (kManyRegisters ? 4 : 2) : rows == 2 && kManyRegisters ? 2 : 1; }
+constexpr int panels_at_once(index rows) {
+    return rows == 1 ? (kManyRegisters ? 4 : 2) : rows == 2 && kManyRegisters ? 2 : 1;
+}
 
 template <class T, class S>
 using Tile = void (*)(Vec<T>*, const T* const*, index, const S*, std::ptrdiff_t);
@@ -108,10 +111,10 @@ inline Tile<T, S> tile_of_width(index rows, bool one_panel) {
     switch (rows) {
         case 1: return one_panel ? tile<1, W, 1, T, S> : tile<1, W, panels_at_once(1), T, S>;
         case 2: return one_panel ? tile<2, W, 1, T, S> : tile<2, W, panels_at_once(2), T, S>;
-        case 3: return tile<kRows < 3 ? 1 : 3, W, 1, T, S>;
-        case 4: return tile<kRows < 4 ? 1 : 4, W, 1, T, S>;
-        case 5: return tile<kRows < 5 ? 1 : 5, W, 1, T, S>;
-        default: return tile<kRows < 6 ? 1 : 6, W, 1, T, S>;
+        case 3: return tile < kRows < 3 ? 1 : 3, W, 1, T, S > ;
+        case 4: return tile < kRows < 4 ? 1 : 4, W, 1, T, S > ;
+        case 5: return tile < kRows < 5 ? 1 : 5, W, 1, T, S > ;
+        default: return tile < kRows < 6 ? 1 : 6, W, 1, T, S > ;
     }
 }
 
@@ -125,8 +128,8 @@ inline Tile<T, S> tile_for(index rows, int W, bool one_panel) {
     }
 }
 
-// For rows 0 to n-1 and each panel of W vectors: start(i, panel, sums) sets W vectors, row(i) is the row of K numbers to
-// multiply, finish(i, panel, sums) takes the result.
+// For rows 0 to n-1 and each panel of W vectors: start(i, panel, sums) sets W vectors, row(i) is the row of K numbers
+// to multiply, finish(i, panel, sums) takes the result.
 //
 // Rows go through in chunks and long sums in slices of k, so that a slice of a panel stays in the cache while all rows
 // of a chunk use it. Between slices the sums rest in memory, and their order stays the same.
@@ -160,7 +163,8 @@ inline void product(index n, Range panels, int W, index K, const S* weights, Row
                                 std::memcpy(to, resting + (i + r) * W, sizeof(Vec<T>) * static_cast<std::size_t>(W));
                         }
                     }
-                    tile_for<T, S>(height, W, P == 1)(sums, a, end - k, weights + panel * next_panel + k * W * L, next_panel);
+                    tile_for<T, S>(height, W, P == 1)(sums, a, end - k, weights + panel * next_panel + k * W * L,
+                                                      next_panel);
                     for (index r = 0; r < height; ++r)
                         for (index p = 0; p < P; ++p) {
                             const Vec<T>* done = sums + (r * P + p) * W;
@@ -176,7 +180,8 @@ inline void product(index n, Range panels, int W, index K, const S* weights, Row
     }
 }
 
-// ------------------------------------------------------------------------------------- weights of whole vectors of units
+// ------------------------------------------------------------------------------------- weights of whole vectors of
+// units
 
 // Columns 0 to N-1 of a product, in panels of four vectors; the last panel is as wide as what is left.
 struct Columns {
@@ -195,12 +200,7 @@ struct Columns {
 template <class T, class S, class Row, class Start, class Finish>
 inline void product_of_columns(const Columns& columns, index n, Range panels, index K, const S* weights, Row row,
                                Start start, Finish finish) {
-    const index whole = columns.blocks / 4;
-    Range part = {panels.from, panels.to < whole ? panels.to : whole};
-    for (int W = 4; W > 0; W = part.to == whole && panels.to > whole && W == 4 ? columns.width(whole) : 0) {
-        const bool last = W < 4;
-        const index first_block = last ? whole * 4 : 0;
-        if (last) part = {0, 1};
+    const auto run = [&](Range part, int W, index first_block) __attribute__((noinline)) {
         product<T, S>(
             n, part, W, K, weights + first_block * kLanes<T> * K, row,
             [&](index i, index panel, Vec<T>* sums) {
@@ -209,8 +209,10 @@ inline void product_of_columns(const Columns& columns, index n, Range panels, in
             [&](index i, index panel, const Vec<T>* sums) {
                 for (int w = 0; w < W; ++w) finish(i, first_block + panel * W + w, sums[w]);
             });
-        if (last) return;
-    }
+    };
+    const index whole = columns.blocks / 4;
+    run({panels.from, panels.to < whole ? panels.to : whole}, 4, 0);
+    if (panels.from <= whole && panels.to > whole) run({0, 1}, columns.width(whole), whole * 4);
 }
 
 // ------------------------------------------------------------------------------------------------------------ packing
@@ -228,12 +230,13 @@ inline void put(bf16* to, float x) {  // to nearest, ties to even; NaN stays NaN
 
 // One vector of a panel for all k: to[k * stride + lane] = from[lane * lane_stride + k * k_stride], 0 beyond `lanes`.
 template <class T, class S>
-inline void pack_vector(S* to, index stride, const T* from, std::ptrdiff_t lane_stride, std::ptrdiff_t k_stride, index K,
-                        int lanes) {
+inline void pack_vector(S* to, index stride, const T* from, std::ptrdiff_t lane_stride, std::ptrdiff_t k_stride,
+                        index K, int lanes) {
     constexpr int L = kLanes<T>;
     if (lane_stride == 1) {
         for (index k = 0; k < K; ++k)
-            for (int lane = 0; lane < L; ++lane) put(to + k * stride + lane, lane < lanes ? from[k * k_stride + lane] : T(0));
+            for (int lane = 0; lane < L; ++lane)
+                put(to + k * stride + lane, lane < lanes ? from[k * k_stride + lane] : T(0));
         return;
     }
     for (index k0 = 0; k0 < K; k0 += 16) {
@@ -265,20 +268,22 @@ inline void pack_columns(S* to, const T* from, const Columns& columns, index K, 
     for (index block = 0; block < columns.blocks; ++block) {
         const index panel = block / 4, left = columns.blocks - panel * 4, W = left < 4 ? left : 4;
         const index lanes = columns.N - block * L;
-        pack_vector<T, S>(to + (panel * 4 * K + block % 4) * L, W * L, from + block * L * n_stride, n_stride, k_stride, K,
-                          static_cast<int>(lanes < L ? lanes : L));
+        pack_vector<T, S>(to + (panel * 4 * K + block % 4) * L, W * L, from + block * L * n_stride, n_stride, k_stride,
+                          K, static_cast<int>(lanes < L ? lanes : L));
     }
 }
 
-// ------------------------------------------------------------------------------------------- sums over rows of products
+// ------------------------------------------------------------------------------------------- sums over rows of
+// products
 
 constexpr int kOuterWidth = kRows == 2 ? 2 : 4;  // vectors of a tile
-constexpr index kBlock = 64;                      // rows whose right side is packed at once: a panel of it fits the first cache
+constexpr index kBlock = 64;  // rows whose right side is packed at once: a panel of it fits the first cache
 
 // sums[r][w] += sum over k of a[k][r] b[k][w], for R numbers of the row a[k] (the last of them again where there are
 // fewer) and W packed vectors.
 template <int W, class T>
-__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* const* a, index first, int height, const T* b, index K) {
+__attribute__((noinline)) void outer_tile(Vec<T>* sums, const T* const* a, index first, int height, const T* b,
+                                          index K) {
     constexpr int L = kLanes<T>, R = kRows;
     Vec<T> acc[R][W];
     std::ptrdiff_t at[R];
@@ -311,8 +316,8 @@ inline auto outer_tile_of(int W) {
     switch (W) {
         case 1: return outer_tile<1, T>;
         case 2: return outer_tile<2, T>;
-        case 3: return outer_tile<kOuterWidth < 3 ? 1 : 3, T>;
-        default: return outer_tile<kOuterWidth < 4 ? 1 : 4, T>;
+        case 3: return outer_tile < kOuterWidth < 3 ? 1 : 3, T > ;
+        default: return outer_tile < kOuterWidth < 4 ? 1 : 4, T > ;
     }
 }
 

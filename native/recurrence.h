@@ -147,8 +147,15 @@ template <class T, class S>
 class Projection {
    public:
     static constexpr int L = kLanes<T>;
-    Projection(const Forward<T>& call, const Plan& plan, const ActiveRows& rows, T* gates_x, const T** x_of, index* slot_of)
-        : call_(call), plan_(plan), rows_(rows), gates_x_(gates_x), x_of_(x_of), slot_of_(slot_of), width_(plan.width(L)) {}
+    Projection(const Forward<T>& call, const Plan& plan, const ActiveRows& rows, T* gates_x, const T** x_of,
+               index* slot_of)
+        : call_(call),
+          plan_(plan),
+          rows_(rows),
+          gates_x_(gates_x),
+          x_of_(x_of),
+          slot_of_(slot_of),
+          width_(plan.width(L)) {}
 
     const T* slot(index t, index i) const { return gates_x_ + ((t - first_) * rows_.total() + i) * width_; }
 
@@ -186,7 +193,6 @@ class Projection {
     }
 
    private:
-
     // A one-hot input picks a column of weights.
     void gather(index first, index end, Range blocks) {
         const S* ih = static_cast<const S*>(call_.packed->ih);
@@ -230,8 +236,8 @@ struct ForwardStep {
     Range blocks;        // the thread's vectors of units
     Team& team;
     int me;
-    bool alone;      // no other thread works on these rows
-    T* reset_h;      // (B, padded H), of a GRU that resets before: r h, and z
+    bool alone;  // no other thread works on these rows
+    T* reset_h;  // (B, padded H), of a GRU that resets before: r h, and z
     T* update;
 
     static constexpr int L = kLanes<T>;
@@ -259,7 +265,8 @@ struct ForwardMemory {
     ForwardMemory(const Walk& walk, const Plan& plan, const Sharing& shared) {
         constexpr int L = kLanes<T>;
         const index most_rows = shared.by_rows ? divide_up(walk.B, shared.count) : walk.B;
-        slots = std::max<index>(1, std::min(walk.T, std::max<index>(1, kSlots / std::max<index>(most_rows, 1)))) * most_rows;
+        slots = std::max<index>(1, std::min(walk.T, std::max<index>(1, kSlots / std::max<index>(most_rows, 1)))) *
+                most_rows;
         width = plan.width(L);
         shares = shared.by_rows ? shared.count : 1;
         padded = plan.cell == Cell::gru_before ? walk.B * plan.units.blocks * L : 0;
@@ -289,7 +296,8 @@ inline double work_of(const Walk& walk, int G) {
 // Bytes of the memory that a call may bring along.
 template <class T>
 inline index forward_bytes(Cell cell, const Walk& walk) {
-    return ForwardMemory<T>(walk, Plan::of<T>(cell, walk.I, walk.H), sharing(walk, work_of(walk, gates_of(cell)))).bytes;
+    return ForwardMemory<T>(walk, Plan::of<T>(cell, walk.I, walk.H), sharing(walk, work_of(walk, gates_of(cell))))
+        .bytes;
 }
 
 // Walks over time: projects a few steps, then runs step(ForwardStep) for each of them.
@@ -326,8 +334,19 @@ inline void walk_forward(const Forward<T>& call, Step step) {
             projection.run(walk.reverse ? walk.T - end : done, walk.reverse ? walk.T - done : end, blocks);
             for (index k = done; k < end; ++k) {
                 const index t = walk.reverse ? walk.T - 1 - k : k, before = walk.reverse ? t + 1 : t - 1;
-                const ForwardStep<T, S> at{call,   plan, rows, projection, t, before, rows.at(t),
-                                           blocks, team, me,   by_rows || team.size == 1, memory.reset_h, memory.update};
+                const ForwardStep<T, S> at{call,
+                                           plan,
+                                           rows,
+                                           projection,
+                                           t,
+                                           before,
+                                           rows.at(t),
+                                           blocks,
+                                           team,
+                                           me,
+                                           by_rows || team.size == 1,
+                                           memory.reset_h,
+                                           memory.update};
                 step(at);
                 at.meet();
             }

@@ -42,8 +42,8 @@ inline void rnn_step_backward(const BackwardStep<T>& at) {
         store_first<T>(at.d_a(row, 0) + u, at.d_h(row, u, lanes) * slope<f, T>(h), lanes);
     });
     at.meet();
-    at.carry_h(at.plan.H, at.work.hh, [&](index row) { return at.d_a(row, 0); },
-               [](index, index, int) { return Vec<T>{}; });
+    at.carry_h(
+        at.plan.H, at.work.hh, [&](index row) { return at.d_a(row, 0); }, [](index, index, int) { return Vec<T>{}; });
 }
 
 }  // namespace elman::ELMAN_ISA

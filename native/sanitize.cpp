@@ -91,7 +91,8 @@ struct Options {
     bool ids, ragged, reverse, hold, bias, narrow, strided;
 };
 
-// ---------------------------------------------------------------------------------------------------------- recurrences
+// ----------------------------------------------------------------------------------------------------------
+// recurrences
 
 // A forward pass without and with a tape, and a backward pass; everything they give, one after the other.
 template <class T>
@@ -216,7 +217,8 @@ std::vector<T> dense_and_losses(const Kernels<T>& kernels, index N, index I, ind
     put_all(all, y);
     kernels.dense({N, I, O, x.p(), I, weight.p(), nullptr, nullptr}, y.p());
     put_all(all, y);
-    kernels.dense_backward({N, I, O, x.p(), I, weight.p(), nullptr, nullptr}, d_y.p(), d_x.p(), d_weight.p(), d_bias.p());
+    kernels.dense_backward({N, I, O, x.p(), I, weight.p(), nullptr, nullptr}, d_y.p(), d_x.p(), d_weight.p(),
+                           d_bias.p());
     kernels.dense_backward({N, I, O, x.p(), I, weight.p(), nullptr, nullptr}, d_y.p(), nullptr, d_weight.p(), nullptr);
     const auto targets = random_ids<T>(N, O, 5);
     kernels.cross_entropy(y.p(), targets.p(), N, O, losses.p(), d_logits.p());
@@ -252,7 +254,8 @@ std::vector<T> stream(const Kernels<T>& kernels, index B, index I, index H, bool
     const auto cell = [&](Cell kind, index from, index to) {
         const index GH = gates_of(kind) * to;
         const auto ih = random_numbers<T>(GH * from, 0.2, 1), hh = random_numbers<T>(GH * to, 0.2, 2);
-        add(Op::recurrent, from, to, kernels.pack(kind, from, to, {ih.p(), hh.p(), nullptr, nullptr}, narrow)).cell = kind;
+        add(Op::recurrent, from, to, kernels.pack(kind, from, to, {ih.p(), hh.p(), nullptr, nullptr}, narrow)).cell =
+            kind;
     };
     Layer<T>& embedding = add(Op::embed, 11, I, nullptr);
     embedding.takes_ids = true;
@@ -305,27 +308,34 @@ void on_any_threads(F f) {
 template <class T>
 void all_of(const KernelTable& table, const Kernels<T>& kernels, bool quick) {
     const std::string where = std::string(table.isa) + (sizeof(T) == 4 ? " float32" : " float64");
-    std::vector<Shape> shapes = {{1, 1, 1, 1},   {2, 3, 2, 3},   {3, 4, 5, 7},    {5, 2, 17, 15}, {7, 3, 16, 16},
+    std::vector<Shape> shapes = {{1, 1, 1, 1},   {2, 3, 2, 3},   {3, 4, 5, 7},     {5, 2, 17, 15}, {7, 3, 16, 16},
                                  {13, 3, 3, 33}, {4, 5, 31, 65}, {2, 3, 130, 130}, {0, 3, 2, 3},   {3, 0, 2, 3}};
-    shapes.push_back({17, 20, 33, 65});   // rows are shared out
-    shapes.push_back({2, 12, 65, 257});   // units are shared out, with barriers
-    shapes.push_back({9, 20, 33, 130});   // rows on two threads, units on four
+    shapes.push_back({17, 20, 33, 65});              // rows are shared out
+    shapes.push_back({2, 12, 65, 257});              // units are shared out, with barriers
+    shapes.push_back({9, 20, 33, 130});              // rows on two threads, units on four
     if (!quick) shapes.push_back({9, 3, 700, 600});  // sums in slices
     for (int kind = 0; kind < 6; ++kind)
         for (const Shape& shape : shapes)
             for (unsigned bits = 0; bits < 8; ++bits) {
-                Options with{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, bits == 3, bits != 5, false, bits % 3 == 1};
+                Options with{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, bits == 3,
+                             bits != 5,       false,           bits % 3 == 1};
                 for (const bool narrow : {false, true}) {
                     if (narrow && (sizeof(T) == 8 || bits > 1)) continue;
                     with.narrow = narrow;
                     g_doing = where + ", cell " + std::to_string(kind) + ", B " + std::to_string(shape.B) + " T " +
-                              std::to_string(shape.T) + " I " + std::to_string(shape.I) + " H " + std::to_string(shape.H) +
-                              ", options " + std::to_string(bits);
+                              std::to_string(shape.T) + " I " + std::to_string(shape.I) + " H " +
+                              std::to_string(shape.H) + ", options " + std::to_string(bits);
                     on_any_threads([&] { return recurrence<T>(kernels, static_cast<Cell>(kind), shape, with); });
                 }
             }
-    for (const auto& [N, I, O] : {std::tuple<index, index, index>{1, 1, 1}, {3, 5, 7}, {7, 17, 33}, {13, 130, 65},
-                                  {0, 3, 2}, {200, 130, 257}, {1, 1300, 1200}, {9, 0, 4}})
+    for (const auto& [N, I, O] : {std::tuple<index, index, index>{1, 1, 1},
+                                  {3, 5, 7},
+                                  {7, 17, 33},
+                                  {13, 130, 65},
+                                  {0, 3, 2},
+                                  {200, 130, 257},
+                                  {1, 1300, 1200},
+                                  {9, 0, 4}})
         for (const bool narrow : {false, true}) {
             g_doing = where + ", dense " + std::to_string(N) + " " + std::to_string(I) + " " + std::to_string(O);
             if (I > 0) on_any_threads([&] { return dense_and_losses<T>(kernels, N, I, O, narrow); });
@@ -338,7 +348,9 @@ void all_of(const KernelTable& table, const Kernels<T>& kernels, bool quick) {
         }
     g_doing = where + ", two callers at once";
     set_threads(2);
-    const auto work = [&] { recurrence<T>(kernels, Cell::lstm, {17, 20, 33, 65}, {false, true, false, false, true, false, false}); };
+    const auto work = [&] {
+        recurrence<T>(kernels, Cell::lstm, {17, 20, 33, 65}, {false, true, false, false, true, false, false});
+    };
     std::thread other([&] {
         for (int k = 0; k < 10; ++k) work();
     });

@@ -27,7 +27,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
     Raises OSError, with a sentence that says what remains, where the file cannot be written.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # through a link the file it names is written, and the link stays
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -207,7 +207,7 @@ class Training:
                 paths = iter([name for name, _ in tree_leaves(model.zero_state(B))])
                 state = tree_map(lambda _: named[f"training/state/{next(paths)}"], model.zero_state(B))
             step, updates, seconds = int(training["step"]), int(training["updates"]), float(training["seconds"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"{path}: damaged: its training cannot be read ({error!r})") from error
         self.model.params.flat[:] = model.params.flat
         self._moments = optim.OptimizerState(updates, self._moments.moments)

@@ -79,6 +79,7 @@ def test_options_out_of_range(options):
         probabilities(np.zeros(3), **options)
 
 
-def test_a_model_that_diverged_is_told():
+@pytest.mark.parametrize("logits", [[1.0, np.nan], [1.0, np.inf], [-np.inf, -np.inf]])
+def test_a_model_that_diverged_is_told(logits):
     with pytest.raises(ValueError, match="are not finite"):
-        probabilities(np.array([1.0, np.nan]))
+        probabilities(np.array(logits))

@@ -461,3 +461,16 @@ def test_arrays_of_any_layout_come_back_as_they_were(path):
     tensors, about = storage.read(path)
     assert about == {"format": 1, "k": 1}
     assert_same({k: tensors[k] for k in sorted(tensors)}, {k: arrays[k].copy("C") for k in sorted(arrays)})
+
+
+def test_a_link_stays_a_link_and_the_file_it_names_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "m.elman", tmp_path / "m.elman"
+    link.symlink_to(target)
+    elman.Linear(2, 3).init().save(link)
+    assert link.is_symlink()
+    assert target.exists()
+    elman.Linear(2, 3).init(seed=1).save(link)
+    assert link.is_symlink()
+    assert elman.load(target).params == elman.Linear(2, 3).init(seed=1).params
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["m.elman", "m.elman", "there"]

@@ -368,6 +368,8 @@ def test_a_damaged_training_is_refused_and_changes_no_weights(tmp_path):
         lambda t: t.update({"training/moment1": np.zeros(1, np.float32)}),
         lambda t: t.pop("training/state/1.0.h"),
         lambda t: [t.pop(name) for name in list(t) if "state" in name],
+        lambda t: t.update({"training/state/1.0.h": np.float32(0), "training/state/1.0.c": np.float32(0)}),
+        lambda t: t.update({name: np.zeros((), np.float32) for name in list(t) if "state" in name}),
     ]
     of_description = [
         lambda d: d.pop("rng"),
@@ -375,6 +377,8 @@ def test_a_damaged_training_is_refused_and_changes_no_weights(tmp_path):
         lambda d: d.update(rng=[1, 2]),
         lambda d: d.pop("step"),
         lambda d: d.update(step="three"),
+        lambda d: d.update(step=float("inf")),
+        lambda d: d.update(updates=float("nan")),
         lambda d: d.update(seconds=None),
         lambda d: d.pop("carries_state"),
     ]

@@ -25,11 +25,11 @@ def probabilities(
     Raises
     ------
     ValueError
-        for options out of range, or logits with a NaN
+        for options out of range, and for logits with a NaN, with +inf, or with nothing but -inf
     """
     check_options(temperature, top_k, top_p)
     z: Array = np.asarray(logits, np.float64)
-    if np.isnan(z).any() or z.max() == np.inf:
+    if np.isnan(z).any() or not np.isfinite(z.max()):
         raise ValueError("probabilities: the model's outputs are not finite; its training may have diverged")
     if temperature == 0:
         best = np.zeros_like(z)
