@@ -19,13 +19,13 @@ RUNS = {
     "02_gradients": (["flow.png", "--steps", "30"], ["8.881784e-16", "1.173909e+02", "5.153775e-03", "vanishing"]),
     "03_text": (["text.txt", "--units", "24", "--steps", "30"], ["held out", "perplexity", "seconds\n\nTo be"]),
     "04_ragged": (["--epochs", "2"], ["epoch 2", "all NaN, change nothing", "zigzag"]),
-    "06_speech": (["--quick"], ["60 strings", "word error rate", "listening to", "of real time", "aligned: "]),
-    "07_series": (["forecast.png", "--epochs", "100"], ["seasonal naive", "80 % interval", "month after month"]),
-    "07_series_search": (["--trials", "4", "--epochs", "3"], ["4 trials", "held-out third", "of 370 utterances"]),
     "05_translate": (
         ["--quick", "--steps", "14", "look.png"],
         ["17,037 pairs to learn from", "tok:char", "I like music."],
     ),
+    "06_speech": (["--quick"], ["60 strings", "word error rate", "listening to", "of real time", "aligned: "]),
+    "07_series": (["forecast.png", "--epochs", "100"], ["seasonal naive", "80 % interval", "month after month"]),
+    "07_series_search": (["--trials", "4", "--epochs", "3"], ["4 trials", "held-out third", "of 370 utterances"]),
 }
 
 
