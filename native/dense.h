@@ -145,6 +145,24 @@ struct RowSum {
     }
 };
 
+// The largest of n numbers; what it is beside a NaN does not matter to who then computes with all of them.
+template <class T>
+inline T largest(const T* x, index n) {
+    constexpr int L = kLanes<T>;
+    T most = x[0];
+    index k = 0;
+    if (n >= L) {
+        Vec<T> each = load(x);
+        for (k = L; k + L <= n; k += L) {
+            const Vec<T> next = load(x + k);
+            each = next > each ? next : each;
+        }
+        for (int lane = 0; lane < L; ++lane) most = each[lane] > most ? each[lane] : most;
+    }
+    for (; k < n; ++k) most = x[k] > most ? x[k] : most;
+    return most;
+}
+
 // Each row: loss = log sum exp(y) - y[target], d_y = softmax(y) - one_hot(target).
 template <class T>
 inline void cross_entropy(const T* y, const index* targets, index N, index V, T* losses, T* d_y) {
@@ -156,8 +174,7 @@ inline void cross_entropy(const T* y, const index* targets, index N, index V, T*
         for (index r = rows.from; r < rows.to; ++r) {
             const T* from = y + r * V;
             T* to = d_y + r * V;
-            T most = from[0];
-            for (index k = 1; k < V; ++k) most = from[k] > most || from[k] != from[k] ? from[k] : most;
+            const T most = largest(from, V);
             RowSum<T> sum;
             for (index block = 0; block < blocks; ++block) {
                 const int lanes = static_cast<int>(std::min<index>(L, V - block * L));

@@ -88,6 +88,7 @@ Rate: TypeAlias = "float | Schedule"
 # ----------------------------------------------------------------------------------------------------- optimisers
 
 
+_BLOCK = 1 << 14  # numbers that are updated at once: with their moments and what is in between they stay in the cache
 _RANGES = {  # of the options of all optimisers
     "learning_rate": (0, math.inf),
     "momentum": (0, 1),
@@ -140,13 +141,15 @@ class Optimizer(abc.ABC):
 
     def update(self, params: Params, grads: Params, state: OptimizerState) -> OptimizerState:
         """Change the parameters in place by one update and return the state after it; gradients stay as they are."""
-        w, g = params.flat, grads.flat
-        self._change(w, g, self.rate(state.step), state.step + 1, *(moment.flat for moment in state.moments))
+        vectors = (params.flat, grads.flat, *(moment.flat for moment in state.moments))
+        for start in range(0, params.flat.size, _BLOCK):
+            w, g, *moments = (vector[start : start + _BLOCK] for vector in vectors)
+            self._change(w, g, self.rate(state.step), state.step + 1, *moments)
         return OptimizerState(state.step + 1, state.moments)
 
     @abc.abstractmethod
     def _change(self, w: Array, g: Array, rate: float, n: int, *moments: Array) -> None:
-        """Do update number n (from 1) on the flat vectors of parameters w and gradients g, in place."""
+        """Do update number n (from 1) on a part of the flat vectors of parameters w and gradients g, in place."""
 
 
 @dataclass(frozen=True)
