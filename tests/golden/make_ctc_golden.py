@@ -44,12 +44,19 @@ def case(rng: np.random.Generator, B: int, T: int, V: int, S: int, blank: int) -
     return arrays
 
 
-def main() -> None:
+def main(folder: Path = Path(__file__).parent) -> None:
+    """Write ctc.npz into a folder."""
     rng = np.random.default_rng(SEED)
     cases = [case(rng, *sizes) for sizes in [(3, 9, 4, 3, 0), (5, 20, 7, 6, 6), (4, 12, 2, 5, 1), (2, 30, 11, 12, 4)]]
-    about = {"seed": SEED, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    about = {
+        "made_by": "tests/golden/make_ctc_golden.py",
+        "seed": SEED,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
     arrays = {f"{k}/{name}": array for k, one in enumerate(cases) for name, array in one.items()}
-    path = Path(__file__).with_name("ctc.npz")
+    path = folder / "ctc.npz"
     np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
     print(f"{path.name}: {len(cases)} cases, {path.stat().st_size:,} bytes")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from oracles import oracle
@@ -69,3 +72,12 @@ def test_in_float32_never_less_exact_than_pytorch(seed: int) -> None:
     found = ctc_loss(logits, list(targets))
     assert np.abs(found.losses - exact[0]).max() <= np.abs(theirs[0] - exact[0]).max()
     assert np.abs(found.d_y - exact[1]).max() <= np.abs(theirs[1] - exact[1]).max()
+
+
+def test_the_golden_file_is_what_its_generator_makes(tmp_path: Path) -> None:
+    generator = Path(__file__).parents[1] / "golden" / "make_ctc_golden.py"
+    runpy.run_path(str(generator))["main"](tmp_path)
+    with np.load(tmp_path / "ctc.npz") as fresh, np.load(generator.with_name("ctc.npz")) as kept:
+        assert fresh.files == kept.files
+        for name in set(kept.files) - {"about"}:
+            np.testing.assert_allclose(fresh[name], kept[name], rtol=1e-12, atol=1e-12, err_msg=name)
