@@ -3,6 +3,7 @@
 // where nothing was computed. What it checks itself: results are finite, the same on any number of threads, and the
 // floating-point mode of the caller is as before.
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -31,7 +32,7 @@ using namespace elman;
 using index = std::int64_t;
 
 std::string g_doing;
-long g_calls = 0;
+std::atomic<long> g_calls{0};
 
 void require(bool good, const char* what) {
     if (good) return;
@@ -440,7 +441,7 @@ int main(int count, char** arguments) {
     for (const KernelTable* table : instruction_sets()) {
         all_of<float>(*table, table->f32, quick);
         all_of<double>(*table, table->f64, quick);
-        std::printf("%s: %ld calls so far, nothing found\n", table->isa, g_calls);
+        std::printf("%s: %ld calls so far, nothing found\n", table->isa, g_calls.load());
         std::fflush(stdout);
     }
 }
