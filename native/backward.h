@@ -184,7 +184,7 @@ inline void walk_backward(const Backward<T>& call, Step step) {
     const index I = walk.I, H = walk.H, GH = plan.G * H, TB = walk.T * walk.B;
     const auto order = order_of(walk);
     // Small steps of few rows are walked by one thread; the products after the walk are shared in any case.
-    const double size = double(TB) * double(GH) * double(I + H);
+    const double size = work_of(walk, plan.G);
     const int count = team_for(size);
     const bool may_split = plan.units.panels() > 1 && sharing(walk, size).count > 1;
 

@@ -38,7 +38,7 @@ std::int64_t Beam::advance(const double* log_p, std::int64_t T, const Transition
     for (std::int64_t t = 0; t < T; ++t) {
         if (transitions)
             for (const std::int64_t state : states)
-                if (state >= transitions->n_states || transitions->row_of[state] < 0) return t;
+                if (state < 0 || state >= transitions->n_states || transitions->row_of[state] < 0) return t;
         read(log_p + t * V_, transitions);
     }
     return T;

@@ -100,6 +100,7 @@ template <class T>
 struct Given {  // what both directions of a recurrence check alike
     Walk walk;
     Input<T> input;
+    std::vector<std::int64_t> own_ids;
 
     Given(Cell cell, Maybe<Array<T>>& x, Maybe<Ids>& ids, const Array<T>& weight_ih, const Array<T>& weight_hh,
           Maybe<Ids>& lengths, bool reverse, bool hold) {
@@ -121,11 +122,18 @@ struct Given {  // what both directions of a recurrence check alike
             if (ids->ndim() != 2 || !is_aligned(*ids)) refuse("native kernels: ids must be aligned and have two axes");
             walk.T = static_cast<std::int64_t>(ids->shape(0));
             walk.B = static_cast<std::int64_t>(ids->shape(1));
-            input.ids = {ids->data(), ids->stride(0), ids->stride(1)};
+            walk.ids = true;
+            // Copied as they are checked, so that another Python thread cannot change them in between.
+            const Rows<const std::int64_t> theirs = {ids->data(), ids->stride(0), ids->stride(1)};
+            own_ids.reserve(static_cast<std::size_t>(walk.T * walk.B) + 1);
             for (std::int64_t t = 0; t < walk.T; ++t)
-                for (std::int64_t b = 0; b < walk.B; ++b)
-                    if (const std::int64_t id = *input.ids(t, b); id < 0 || id >= walk.I)
+                for (std::int64_t b = 0; b < walk.B; ++b) {
+                    const std::int64_t id = *theirs(t, b);
+                    own_ids.push_back(id);
+                    if (id < 0 || id >= walk.I)
                         refuse("native kernels: id " + std::to_string(id) + " is not one of " + std::to_string(walk.I));
+                }
+            input.ids = {own_ids.data(), walk.B, 1};
         }
         walk.lengths = optional_data<const std::int64_t>("lengths", lengths, {walk.B});
         for (std::int64_t b = 0; walk.lengths && b < walk.B; ++b)
@@ -264,8 +272,9 @@ void backward(int cell, Maybe<Array<T>> x, Maybe<Ids> ids, Array<T> weight_ih, A
         refuse("native kernels: an LSTM needs its cells");
     if ((gated && !call.gates) || (kind == Cell::gru_after && !call.hidden_n) || (x.has_value() != d_x.has_value()))
         refuse("native kernels: the tape lacks an array");
+    const Kernels<T>& kernels = of<T>(g_table);
     nb::gil_scoped_release released;
-    of<T>(g_table).backward(call);
+    kernels.backward(call);
 }
 
 // ----------------------------------------------------------------------------------------------------------------
@@ -287,8 +296,9 @@ void linear(Array<T> x, Array<T> weight, Maybe<Array<T>> bias, const PackedWeigh
                            weight.data(),
                            optional_data<const T>("bias", bias, {O}),
                            packed ? packed_for<T>(*packed, std::nullopt, I, O) : nullptr};
+    const Kernels<T>& kernels = of<T>(packed ? packed->table : g_table);
     nb::gil_scoped_release released;
-    of<T>(packed ? packed->table : g_table).dense(call, y.data());
+    kernels.dense(call, y.data());
 }
 
 template <class T>
@@ -304,8 +314,9 @@ void linear_backward(Array<T> x, Array<T> weight, Array<T> d_y, Maybe<Out<T>> d_
     const Dense<T> call = {N, I, O, x.data(), I, weight.data(), nullptr, nullptr};
     T* to_x = optional_data<T>("d_x", d_x, {N, I});
     T* to_bias = optional_data<T>("d_bias", d_bias, {O});
+    const Kernels<T>& kernels = of<T>(g_table);
     nb::gil_scoped_release released;
-    of<T>(g_table).dense_backward(call, d_y.data(), to_x, d_weight.data(), to_bias);
+    kernels.dense_backward(call, d_y.data(), to_x, d_weight.data(), to_bias);
 }
 
 template <class T>
@@ -330,10 +341,12 @@ void cross_entropy(Array<T> y, Ids targets, Out<T> losses, Out<T> d_y) {
     check("d_y", d_y, {N, V});
     check("targets", targets, {N});
     check("losses", losses, {N});
-    for (std::int64_t r = 0; r < N; ++r)
-        if (targets.data()[r] < 0 || targets.data()[r] >= V) refuse("native kernels: a target is out of range");
+    const std::vector<std::int64_t> ids(targets.data(), targets.data() + N);  // as they are checked below
+    const Kernels<T>& kernels = of<T>(g_table);
+    for (const std::int64_t id : ids)
+        if (id < 0 || id >= V) refuse("native kernels: a target is out of range");
     nb::gil_scoped_release released;
-    of<T>(g_table).cross_entropy(y.data(), targets.data(), N, V, losses.data(), d_y.data());
+    kernels.cross_entropy(y.data(), ids.data(), N, V, losses.data(), d_y.data());
 }
 
 template <class T>
@@ -345,10 +358,12 @@ void scatter(Ids ids, Array<T> rows, Out<T> table) {
     check("ids", ids, {N});
     if (static_cast<std::int64_t>(table.shape(1)) != O || !is_aligned(table))
         refuse("native kernels: table must be aligned and as wide as rows");
-    for (std::int64_t r = 0; r < N; ++r)
-        if (ids.data()[r] < 0 || ids.data()[r] >= V) refuse("native kernels: an id is out of range");
+    const std::vector<std::int64_t> own_ids(ids.data(), ids.data() + N);  // as they are checked below
+    for (const std::int64_t id : own_ids)
+        if (id < 0 || id >= V) refuse("native kernels: an id is out of range");
+    const Kernels<T>& kernels = of<T>(g_table);
     nb::gil_scoped_release released;
-    of<T>(g_table).scatter(ids.data(), rows.data(), table.data(), N, V, O, table.stride(0), table.stride(1));
+    kernels.scatter(own_ids.data(), rows.data(), table.data(), N, V, O, table.stride(0), table.stride(1));
 }
 
 template <class T>
@@ -381,7 +396,7 @@ struct Program {
         layer.I = V;
         layer.O = O;
         layer.takes_ids = true;
-        layer.table.assign(weight.data(), weight.data() + V * O);
+        layer.table = std::make_shared<const std::vector<T>>(weight.data(), weight.data() + V * O);
         add(std::move(layer));
     }
     void recurrent(const PackedWeights& weights, bool takes_ids) {

@@ -44,6 +44,7 @@ struct Walk {
     const std::int64_t* lengths = nullptr;  // (B,), or missing where every row has T steps
     bool reverse = false;
     bool hold = false;  // backward: padded steps put out the standing state, so their d_y counts
+    bool ids = false;   // the input is token ids, whose projection is a gather
     std::int64_t length(std::int64_t b) const { return lengths ? lengths[b] : T; }
 };
 

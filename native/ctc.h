@@ -20,6 +20,7 @@
 namespace elman::ELMAN_ISA {
 
 constexpr std::int64_t kNever = -(std::int64_t{1} << 40);  // the exponent of 0
+constexpr double kLeastLog = -7e11;  // a probability whose logarithm is not above this counts as 0
 constexpr std::int64_t kExponentBias = 1023;
 constexpr int kMantissaBits = 52;
 
@@ -79,7 +80,7 @@ inline double log_of(Number x) { return std::log(x.m) + static_cast<double>(x.e)
 
 inline Number from_log(double log_p) {
     constexpr double log_2_high = 6.93147180369123816490e-01, log_2_low = 1.90821492927058770002e-10;
-    if (log_p == -std::numeric_limits<double>::infinity()) return {};
+    if (log_p <= kLeastLog) return {};
     const double n = std::floor(log_p / (log_2_high + log_2_low));
     const double m = std::exp((log_p - n * log_2_high) - n * log_2_low);
     int shift = 0;

@@ -1,9 +1,11 @@
 #include "pool.h"
 
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <pthread.h>
@@ -16,8 +18,8 @@ namespace elman {
 namespace {
 
 std::atomic<int> g_threads{1};
-thread_local bool t_worker = false;
-constexpr int kSpins = 4000;  // about 20 microseconds: a call that follows at once finds its workers awake
+thread_local bool t_busy = false;  // inside of a job: what begins there stays on this thread
+constexpr int kSpins = 4000;       // about 20 microseconds: a call that follows at once finds its workers awake
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -71,13 +73,26 @@ class Pool {
             turn_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
-        job.work(job.context, *job.team, 0);
+        work_on(job, 0);
         for (int spins = 0; left_.load(std::memory_order_acquire) > 0; ++spins)
             spins < kSpins ? relax() : std::this_thread::yield();
+        if (failed_) std::rethrow_exception(std::exchange(failed_, nullptr));
         return true;
     }
 
    private:
+    // An exception waits until all threads are done, for they use what the caller's stack holds.
+    void work_on(const Job& job, int me) noexcept {
+        const bool before = std::exchange(t_busy, true);
+        try {
+            job.work(job.context, *job.team, me);
+        } catch (...) {
+            std::lock_guard<std::mutex> lock(wake_mutex_);
+            if (!failed_) failed_ = std::current_exception();
+        }
+        t_busy = before;
+    }
+
     bool grow(int count) {
         try {
             while (static_cast<int>(workers_.size()) < count) {
@@ -93,7 +108,6 @@ class Pool {
     }
 
     void serve(int me, unsigned seen) {
-        t_worker = true;
         for (;;) {
             for (int spins = 0; turn_.load(std::memory_order_acquire) == seen && spins < kSpins; ++spins) relax();
             Job job;
@@ -106,7 +120,7 @@ class Pool {
             if (me >= job.size) continue;
             {
                 FlushDenormals flush;
-                job.work(job.context, *job.team, me);
+                work_on(job, me);
             }
             left_.fetch_sub(1, std::memory_order_release);
         }
@@ -118,6 +132,7 @@ class Pool {
     std::atomic<int> left_{0};
     Job job_;
     std::vector<std::thread> workers_;
+    std::exception_ptr failed_;
 };
 
 Pool* g_pool = nullptr;
@@ -138,7 +153,6 @@ Pool& pool() {
 
 int threads() { return g_threads.load(std::memory_order_relaxed); }
 void set_threads(int count) { g_threads.store(count < 1 ? 1 : count, std::memory_order_relaxed); }
-bool on_a_worker() { return t_worker; }
 
 void Team::wait() {
     if (size == 1) return;
@@ -154,7 +168,7 @@ void Team::wait() {
 
 void run_on(int count, Work work, void* context) {
     FlushDenormals flush;
-    if (count > 1 && !t_worker) {
+    if (count > 1 && !t_busy) {
         Team team(count);
         if (pool().run({work, context, &team, count})) return;
     }

@@ -290,7 +290,7 @@ struct ForwardMemory {
 };
 
 inline double work_of(const Walk& walk, int G) {
-    return double(walk.T) * double(walk.B) * double(walk.H * G) * double(walk.I + walk.H);
+    return double(walk.T) * double(walk.B) * double(walk.H * G) * double((walk.ids ? 1 : walk.I) + walk.H);
 }
 
 // Bytes of the memory that a call may bring along.

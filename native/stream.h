@@ -20,10 +20,10 @@ struct Layer {
     Cell cell = Cell::rnn_tanh;
     std::int64_t I = 0, O = 0;
     bool takes_ids = false;
-    int activation = -1;                     // of a dense layer, an Activation
-    std::shared_ptr<const Packed> packed{};  // recurrent, dense
-    std::vector<T> table{};                  // embed: (V, O)
-    int source = -1;                         // add_to: the layer whose output is added (-1: the input)
+    int activation = -1;                            // of a dense layer, an Activation
+    std::shared_ptr<const Packed> packed{};         // recurrent, dense
+    std::shared_ptr<const std::vector<T>> table{};  // embed: (V, O)
+    int source = -1;                                // add_to: the layer whose output is added (-1: the input)
 };
 
 template <class T>
@@ -38,7 +38,8 @@ class Stream {
             h_.emplace_back(static_cast<std::size_t>(holds ? B * layer.O : 0));
             c_.emplace_back(static_cast<std::size_t>(holds && layer.cell == Cell::lstm ? B * layer.O : 0));
             if (holds) most = std::max(most, kernels.forward_bytes(layer.cell, walk(layer)));
-            work_ += double(B) * double(layer.O) * double(layer.I + layer.O) * gates_of(layer.cell);
+            const double inputs = layer.takes_ids ? 1 : double(layer.I);  // an id picks a row or a column
+            work_ += double(B) * double(layer.O) * (inputs + (holds ? double(layer.O) : 0)) * gates_of(layer.cell);
         }
         memory_.resize(static_cast<std::size_t>(most) + 64);
     }
@@ -66,7 +67,7 @@ class Stream {
             switch (layer.op) {
                 case Op::embed:
                     for (std::int64_t b = 0; b < B_; ++b)
-                        std::copy_n(layer.table.data() + ids[b] * layer.O, layer.O, to + b * layer.O);
+                        std::copy_n(layer.table->data() + ids[b] * layer.O, layer.O, to + b * layer.O);
                     break;
                 case Op::dense: {
                     Dense<T> call{B_, layer.I, layer.O, input, layer.I, nullptr, nullptr, layer.packed.get()};
@@ -89,7 +90,7 @@ class Stream {
     }
 
    private:
-    Walk walk(const Layer<T>& layer) const { return {1, B_, layer.I, layer.O, nullptr, false, false}; }
+    Walk walk(const Layer<T>& layer) const { return {1, B_, layer.I, layer.O, nullptr, false, false, layer.takes_ids}; }
 
     void recur(const Layer<T>& layer, std::size_t k, const T* x, const std::int64_t* ids, T* to) {
         const bool lstm = layer.cell == Cell::lstm;
@@ -101,6 +102,9 @@ class Stream {
         call.h0 = call.h_last = h_[k].data();
         call.c0 = call.c_last = lstm ? c_[k].data() : nullptr;
         call.h = {to, 0, layer.O};
+        // More threads than at the beginning may need more room, once.
+        const std::int64_t needed = kernels_.forward_bytes(call.cell, call.walk) + 64;
+        if (needed > static_cast<std::int64_t>(memory_.size())) memory_.resize(static_cast<std::size_t>(needed));
         call.memory = memory_.data() + (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64;
         call.memory_bytes = static_cast<std::int64_t>(memory_.size()) - 64;
         kernels_.forward(call);

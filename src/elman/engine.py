@@ -32,7 +32,7 @@ class Engine:
         y_t = stream.step(x_t)               # one step at a time, in a fraction of a call's time
 
     Later changes of the model do not reach it. A call lets other Python threads run. Without the native kernels it
-    computes with NumPy, and packs nothing.
+    computes with NumPy, and packs nothing; so it does where the reference twin is chosen when it is made.
 
     Parameters
     ----------
@@ -62,6 +62,10 @@ class Engine:
         except ImportError:
             if self.precision == "bfloat16":
                 raise
+            return
+        if kernels.active() is kernels.reference:  # asked for
+            if self.precision == "bfloat16":
+                raise ValueError("Engine: precision='bfloat16' needs the native kernels, but the reference is chosen")
             return
         from elman.kernels.native import PackedKernels
 

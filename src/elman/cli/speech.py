@@ -343,7 +343,9 @@ def _listen(
         _print_heard(heard, as_json)
     rest = resampler.push(np.empty(0, np.float32), end=True)
     if len(rest):
-        listener.push(rest)
+        heard = listener.push(rest)
+        latencies.append(heard.latency_seconds)
+        _print_heard(heard, as_json)
     if heard is None:
         fail(f"{'standard input' if piped else file}: no sound came")
     heard = listener.end()

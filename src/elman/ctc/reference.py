@@ -24,6 +24,7 @@ import numpy as np
 from elman.layers.boundary import pad
 from elman.params import Array
 
+LEAST_LOG = -7e11  # a probability whose logarithm is not above this counts as 0
 NEVER = -1e30  # the logarithm of a probability of 0, kept finite so that differences are numbers
 
 
@@ -58,11 +59,12 @@ def ctc(y: Array, lengths: Array, labels: list[Array], blank: int, from_logits: 
     places[:, 1::2] = np.where(np.arange(targets.shape[1]) < sizes[:, None], targets, blank)
     jump = np.zeros(places.shape, bool)
     jump[:, 3::2] = places[:, 3::2] != places[:, 1:-2:2]
-    emit = np.maximum(np.take_along_axis(log_p, places[None], axis=2), NEVER)  # (T, B, 2 S + 1)
+    emit = np.take_along_axis(log_p, places[None], axis=2)  # (T, B, 2 S + 1)
+    emit[emit <= LEAST_LOG] = NEVER
     front, total = _from_front(emit, jump, lengths, sizes)
     share = _from_end(emit, jump, lengths, sizes)
     share += front
-    possible = ~(total <= NEVER / 2)  # NaN goes on to whom it concerns
+    possible = ~(total <= LEAST_LOG)  # NaN goes on to whom it concerns
     share -= np.where(possible, total, 0)[:, None]
     np.exp(share, out=share)  # of the places in every frame; it sums to 1
     labels = (places[:, :, None] == np.arange(V)).astype(np.float64)  # (B, 2 S + 1, V)

@@ -38,6 +38,12 @@ class Tables:
             if self._n == len(self.scores):
                 self.following = np.concatenate([self.following, np.zeros_like(self.following)])
                 self.scores = np.concatenate([self.scores, np.zeros_like(self.scores)])
-            self.following[self._n], self.scores[self._n] = self._row(int(state))
+            following, scores = self._row(int(state))
+            if np.min(following) < 0 or np.isnan(scores).any() or np.max(scores) == np.inf:
+                raise ValueError(
+                    f"beam search: the scorer's row of state {state} must hold states from 0 and scores that are "
+                    "numbers or -inf"
+                )
+            self.following[self._n], self.scores[self._n] = following, scores
             self.row_of[state] = self._n
             self._n += 1

@@ -68,6 +68,8 @@ def active() -> Kernels:
 def use_kernels(name: str) -> Iterator[None]:
     """Compute with the twin `name` ("auto", "reference" or "native") inside a ``with`` block.
 
+    The choice is the whole process's: do not overlap such blocks in several threads.
+
     Raises ImportError if that twin cannot be loaded, ValueError if there is no twin of that name.
     """
     global _chosen

@@ -152,6 +152,8 @@ def normalise(x: Array, mean: Array | None = None, scale: Array | None = None) -
 def moments(utterances: list[Array]) -> tuple[Array, Array]:
     """Return mean and standard deviation (F,) over all frames of some utterances (T_i, F): of a speaker, say."""
     frames = np.concatenate(utterances)
+    if not len(frames):
+        return np.zeros(frames.shape[1]), np.ones(frames.shape[1])
     return frames.mean(axis=0, dtype=np.float64), np.maximum(frames.std(axis=0, dtype=np.float64), LEAST_SCALE)
 
 
@@ -161,7 +163,9 @@ def stack_frames(x: Array, width: int, stride: int) -> Array:
     The last frame is repeated where the stack reaches beyond the end.
     """
     T = len(x)
-    if not T or width == stride == 1:
+    if not T:
+        return x.reshape(0, width * x.shape[1])
+    if width == stride == 1:
         return x
     at = np.minimum(np.arange(0, T, stride)[:, None] + np.arange(width), T - 1)
     steps: Array = x[at].reshape(len(at), -1)

@@ -59,13 +59,16 @@ class Live:
         self._samples = 0
         self._last = BLANK
         self._labels: list[int] = []
+        self._ended = False
         self._n_final = 0  # words that were given out
         self._search = None
         if width > 1 or scorer is not None:
             self._search = PrefixBeam(len(recogniser.labels), width=width, blank=BLANK, scorer=scorer)
 
     def push(self, samples: Array) -> Heard:
-        """Listen to samples (N,) from -1 to 1, at `rate_hz`."""
+        """Listen to samples (N,) from -1 to 1, at `rate_hz`; ValueError after `end`."""
+        if self._ended:
+            raise ValueError("Live.push: the sound has ended; make another listener for the next")
         start = time.perf_counter()
         self._samples += len(samples)
         self._read(self._steps.push(np.asarray(samples, np.float32)))
@@ -73,6 +76,7 @@ class Live:
 
     def end(self) -> Heard:
         """Return the rest: the sound ends here, and every word is final."""
+        self._ended = True
         start = time.perf_counter()
         self._read(self._steps.end())
         return self._heard(start, end=True)
@@ -80,7 +84,7 @@ class Live:
     @property
     def text(self) -> str:
         """What was heard so far, partial words too."""
-        return " ".join(self._words(end=False))
+        return " ".join(self._words(end=self._ended))
 
     def _read(self, steps: Array) -> None:
         if not len(steps):
