@@ -38,7 +38,7 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/*)
 demo: .venv/installed  ## Do the main job on real input, in about four minutes
 	$(BIN)/python scripts/demo.py
 
-test: .venv/installed  ## Run the tests (under three minutes)
+test: .venv/installed  ## Run the tests (a few minutes)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto
 
 test-slow: .venv/installed  ## Run the tests, with those that take longer

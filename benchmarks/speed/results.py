@@ -18,10 +18,14 @@ TITLES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVI
 
 
 def newest(folder: Path = RESULTS) -> dict[str, Any] | None:
-    """Return the complete result with the latest date, of speed-DATE.json; None where there is none."""
+    """Return the latest of the results speed-DATE.json with all cells of a number of threads, and of others nothing.
+
+    None where there is none.
+    """
     for path in sorted(folder.glob("speed-*.json"), reverse=True):
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if result["complete"]:
+            result["cells"] = {threads: result["cells"][threads] for threads in map(str, result["complete"])}
             return result
     return None
 
@@ -132,7 +136,7 @@ IMPORT_SECONDS = 0.06
 
 
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
-    """Return every target of which something was measured; those of means only of a complete result."""
+    """Return every target of which something was measured; those of means only where all cells were."""
     found = [verdict for row in rows(result) for verdict in _of_cell(row)]
     if result["complete"]:
         found += [

@@ -80,7 +80,7 @@ def _output(command: list[str]) -> str:
 def begin(out: Path, fresh: bool, header: dict[str, Any]) -> dict[str, Any]:
     """Return the result to go on with, or a new one; ValueError where the file at `out` is of other circumstances."""
     if fresh or not out.exists():
-        return {**header, "complete": False, "cells": {}, "footprint": {}}
+        return {**header, "complete": [], "cells": {}, "footprint": {}}
     result = json.loads(out.read_text(encoding="utf-8"))
     for name in ("about", "plan"):
         if result[name] != header[name]:
@@ -178,8 +178,9 @@ def main(argv: list[str] | None = None) -> int:
 
             print("import times and sizes", file=sys.stderr)
             result["footprint"] = footprint([OURS, *chosen.opponents], chosen.plan.samples)
-        measured = [set(cells) for cells in result["cells"].values()]
-        result["complete"] = len(measured) > 1 and all(cell.name in names for cell in grid.FULL for names in measured)
+        result["complete"] = [
+            int(threads) for threads, cells in result["cells"].items() if all(c.name in cells for c in grid.FULL)
+        ]
         write_json(chosen.out, result)
     except KeyboardInterrupt:
         print(f"\nstopped; {chosen.out} has the cells so far, and the same command goes on from there", file=sys.stderr)
