@@ -87,6 +87,38 @@ class TokenWindows(Batches):
         return Batch(self.x[:, part], self.targets[:, part], reset=window == 0)
 
 
+class BucketOrder:
+    """Which rows are in which batch: rows of like length together, in another order each epoch.
+
+    Parameters
+    ----------
+    lengths : (K, N) K lengths of each of N rows; the last one decides, the others break ties
+    batch_size : B; the last batch of an epoch may be smaller
+    seed : of the shuffling
+    """
+
+    def __init__(self, lengths: Array, batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
+        self.n_in_epoch = -(-lengths.shape[1] // batch_size)
+        self._epoch, self._order = -1, np.empty(0, np.intp)
+
+    def rows(self, step: int) -> Array:
+        """Return the rows of the batch of a step, counted from 0."""
+        epoch, k = divmod(step, self.n_in_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffle(epoch)
+        return self._order[k * self._batch_size : (k + 1) * self._batch_size]
+
+    def _shuffle(self, epoch: int) -> Array:
+        """Sort by length with random ties, cut into batches, put the batches in random order, and the rest last."""
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(self._lengths.shape[1])
+        order = order[np.lexsort(self._lengths[:, order])]
+        full = len(order) // self._batch_size * self._batch_size
+        batches = order[:full].reshape(-1, self._batch_size)[rng.permutation(full // self._batch_size)]
+        return np.concatenate([batches.ravel(), order[full:]])
+
+
 class Buckets(Batches):
     """Sequences of unequal length in batches of like length, so that little is padding; shuffled anew each epoch.
 
@@ -109,27 +141,15 @@ class Buckets(Batches):
         self.targets = [np.asarray(row) for row in targets]
         self.seed = seed
         self.batch_size = batch_size
-        self.n_in_epoch = -(-len(x) // batch_size)
-        self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
         self._lengths = np.array([len(row) for row in self.x])
         self._dtype = np.result_type(*{row.dtype for row in self.x if row.size} or {self.x[0].dtype})
-        self._epoch, self._order = -1, np.empty(0, np.intp)
+        self._order = BucketOrder(self._lengths[None], batch_size, seed)
+        self.n_in_epoch = self._order.n_in_epoch
+        self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
 
     def batch(self, step: int) -> Batch:  # noqa: D102
-        epoch, k = divmod(step, self.n_in_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffle(epoch)
-        rows = self._order[k * self.batch_size : (k + 1) * self.batch_size]
+        rows = self._order.rows(step)
         x, lengths = pad([self.x[row] for row in rows], self._dtype)
         targets = [self.targets[row] for row in rows]
         stepwise = targets[0].ndim > 0 and all(len(self.targets[row]) == self._lengths[row] for row in rows)
         return Batch(x, pad(targets, np.result_type(*targets))[0] if stepwise else np.stack(targets), lengths)
-
-    def _shuffle(self, epoch: int) -> Array:
-        """Sort by length with random ties, cut into batches, put the batches in random order, and the rest last."""
-        rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(len(self.x))
-        order = order[np.argsort(self._lengths[order], kind="stable")]
-        full = len(order) // self.batch_size * self.batch_size
-        batches = order[:full].reshape(-1, self.batch_size)[rng.permutation(full // self.batch_size)]
-        return np.concatenate([batches.ravel(), order[full:]])

@@ -20,6 +20,8 @@ from elman.params import Array, Params
 from elman.sequences import Batch
 from elman.trees import tree_leaves, tree_map
 
+MAX_STEPS = 10**9  # that a recipe may ask for
+
 
 class Record(NamedTuple):
     """What one step of training did."""

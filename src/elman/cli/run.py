@@ -30,6 +30,14 @@ class Run:
 
     command = "text"  # of `elman`, that goes on with the run
     enough = False  # whether to end before the last step
+    smoothing = 0.9  # of the loss that is shown
+    columns: tuple[str, ...] = (  # of the bar, and below what a line says where there is none
+        "loss {task.fields[loss]:.3f}",
+        "val {task.fields[val]}",
+        "grad {task.fields[before]:.2f}→{task.fields[after]:.2f}",
+        "{task.fields[speed]:,.0f} tok/s",
+    )
+    line = "loss {loss:.3f}  val {val}  grad {before:.2f}→{after:.2f}  {speed:,.0f} tok/s"
 
     def __init__(
         self, lm: LanguageModel, ids: Array, recipe: Recipe, out: Path, about: dict[str, Any], training: Training
@@ -37,13 +45,18 @@ class Run:
         self.lm = lm
         self.ids = ids
         self.recipe = recipe
-        self.out = out
-        self.about = about  # of the run: where the text lies, and the validations so far
-        self.training = training
         self.held_out = recipe.split(ids)[1][:VALIDATION_TOKENS]
+        self._set_out(out, about, training, recipe.n_steps)
+
+    def _set_out(self, out: Path, about: dict[str, Any], training: Any, n_steps: int, times: int = VALIDATIONS) -> None:
+        """Note where a run of so many steps goes to, with a validation so many times on the way."""
+        self.out = out
+        self.about = about  # of the run: where its data lie, and the validations so far
+        self.training = training
+        self.n_steps = n_steps
+        self.validate_every = max(1, n_steps // times)
         self.loss = math.nan  # of the training, smoothed, as is the speed
         self.speed = 0.0
-        self.validate_every = max(1, recipe.n_steps // VALIDATIONS)
         self.saved_at = time.monotonic()
         self.logged_at = 0.0
 
@@ -55,7 +68,7 @@ class Run:
             self._train()
         except FloatingPointError as error:
             self._diverged(error)
-        if self.training.step >= self.recipe.n_steps or self.enough:
+        if self.training.step >= self.n_steps or self.enough:
             self._finish()
         else:
             self._stop()
@@ -74,7 +87,7 @@ class Run:
         with Interrupt() as interrupt, self._bar() as bar:
             task = bar.add_task(
                 "training" if err.width >= NARROW else "",
-                total=self.recipe.n_steps,
+                total=self.n_steps,
                 completed=self.training.step,
                 loss=math.nan,
                 val=self._last_validation(),
@@ -84,37 +97,35 @@ class Run:
             )
             for record in self.training:
                 self._smooth(record)
-                if record.step % self.validate_every == 0 or record.step == self.recipe.n_steps:
+                if record.step % self.validate_every == 0 or record.step == self.n_steps:
                     self._validate(record.step)
                 self._show(bar, task, record)
-                if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS and record.step < self.recipe.n_steps:
+                if time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS and record.step < self.n_steps:
                     self._save_or_warn()
                 if interrupt.wished or self.enough:
                     break
 
     def _bar(self) -> Progress:
-        return progress_bar(
-            "loss {task.fields[loss]:.3f}",
-            "val {task.fields[val]}",
-            "grad {task.fields[before]:.2f}→{task.fields[after]:.2f}",
-            "{task.fields[speed]:,.0f} tok/s",
-        )
+        return progress_bar(*self.columns)
 
     def _smooth(self, record: Record) -> None:
-        self.loss = record.loss if math.isnan(self.loss) else 0.9 * self.loss + 0.1 * record.loss
+        kept = self.smoothing
+        self.loss = record.loss if math.isnan(self.loss) else kept * self.loss + (1 - kept) * record.loss
         self.speed = 0.9 * self.speed + 0.1 * record.tokens_per_second if self.speed else record.tokens_per_second
 
     def _show(self, bar: Progress, task: TaskID, record: Record) -> None:
-        loss, val, speed = self.loss, self._last_validation(), self.speed
-        before, after = record.norm, record.clipped_norm
-        bar.update(task, completed=record.step, loss=loss, val=val, before=before, after=after, speed=speed)
+        shown: dict[str, Any] = {
+            "loss": self.loss,
+            "val": self._last_validation(),
+            "before": record.norm,
+            "after": record.clipped_norm,
+            "speed": self.speed,
+        }
+        bar.update(task, completed=record.step, **shown)
         if not err.is_terminal and time.monotonic() - self.logged_at > LOG_EVERY_SECONDS:
             self.logged_at = time.monotonic()
-            left = (self.recipe.n_steps - record.step) * self.training.seconds / record.step
-            note(
-                f"step {record.step:,}/{self.recipe.n_steps:,}  loss {loss:.3f}  val {val}  "
-                f"grad {before:.2f}→{after:.2f}  {speed:,.0f} tok/s  {clock(left)} left"
-            )
+            left = (self.n_steps - record.step) * self.training.seconds / record.step
+            note(f"step {record.step:,}/{self.n_steps:,}  {self.line.format(**shown)}  {clock(left)} left")
 
     def _validate(self, step: int) -> None:
         if len(self.held_out) >= 2:
@@ -141,7 +152,7 @@ class Run:
     def _stop(self) -> None:
         self._or_elsewhere(self._save)
         note(
-            f"Stopped after step {self.training.step:,} of {self.recipe.n_steps:,}; everything is saved.\n"
+            f"Stopped after step {self.training.step:,} of {self.n_steps:,}; everything is saved.\n"
             f"Go on with:  elman {self.command} train --resume {self.out}"
         )
         raise typer.Exit(INTERRUPTED)
@@ -183,23 +194,14 @@ class Run:
             f"and --overwrite or another --out"
         )
 
-    def _or_elsewhere(self, save: Any) -> None:
-        def save_to(out: Path) -> None:
-            self.out = out
+    def _or_elsewhere(self, save: Callable[[], None]) -> None:
+        """Save, or, where that is impossible, save to the folder for temporary files, rather than lose the work."""
+        try:
             save()
-
-        save_or_elsewhere(self.out, save_to)
-
-
-def save_or_elsewhere(out: Path, save: Callable[[Path], None]) -> Path:
-    """Save, or, where that is impossible, save to the folder for temporary files, rather than lose the work."""
-    try:
-        save(out)
-    except OSError as error:
-        wanted, out = out, Path(tempfile.gettempdir()) / f"{os.getpid()}-{out.name}"
-        save(out)
-        note(f"{error.strerror}; so the model went to {out} instead of {wanted}")
-    return out
+        except OSError as error:
+            wanted, self.out = self.out, Path(tempfile.gettempdir()) / f"{os.getpid()}-{self.out.name}"
+            save()
+            note(f"{error.strerror}; so the model went to {self.out} instead of {wanted}")
 
 
 def show_perplexity(nats: float) -> str:

@@ -16,7 +16,7 @@ import typer
 
 from elman import storage
 from elman.cli.console import INTERRUPTED, Interrupt, err, fail, failures, note, progress_bar, refuse_to_replace
-from elman.cli.text import Cell
+from elman.cli.train_options import Cell, refuse_out
 from elman.params import Array
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def fit(
             fail("say what to fit: --horizon N for forecasts, --label COLUMN for classes, or --anomalies")
         if covariates and horizon is None:
             fail("--covariates are for forecasts; leave them out, or name them in --target")
-        _refuse_out(out, file, overwrite)
+        refuse_out(out, [file], overwrite, goes_on=False)
         columns: dict[str, Any] = {
             "id": ident,
             "time": time,
@@ -430,16 +430,3 @@ def _load(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
     if not isinstance(columns, dict) or columns.keys() != names:
         fail(f"{path}: does not say which columns it was fitted on; it was not written by elman series fit")
     return estimator, columns
-
-
-def _refuse_out(out: Path, file: Path, overwrite: bool) -> None:
-    """End with a sentence if to write the model would destroy the data, or anything else that is no model."""
-    refuse_to_replace(out, file)
-    if not out.exists():
-        return
-    if not overwrite:
-        fail(f"{out} exists; give --out another name, or add --overwrite")
-    try:
-        storage.read(out)
-    except ValueError:
-        fail(f"{out} is not an .elman file; give --out another name")

@@ -14,7 +14,7 @@ import typer
 
 from elman.cli.console import fail, failures, note, progress_bar, refuse_to_replace
 from elman.cli.speech_run import SpeechRun
-from elman.cli.text import Cell, refuse_changes, refuse_out
+from elman.cli.train_options import Cell, refuse_changes, refuse_out, run_of
 from elman.ctc import Scorer, log_softmax
 from elman.params import Array
 from elman.tasks.speech.audio import Resampler, pcm_chunks, read_audio
@@ -110,8 +110,8 @@ def train(
             return
         if recordings is None:
             fail("name the list of recordings to learn from: elman speech train LIST")
-        refuse_out(out, Path(recordings), overwrite)
-        chosen = features.value if features else "cepstra" if recordings in NAMES and recordings == "an4" else "logmel"
+        refuse_out(out, [Path(recordings)], overwrite)
+        chosen = features.value if features else "cepstra" if recordings == "an4" else "logmel"
         over = normal.value if normal else "running" if live else "utterance"
         if live and (slopes or over != "running"):
             fail("--live hears no future: leave --slopes and --normal out")
@@ -378,9 +378,7 @@ def _print_heard(heard: Heard, as_json: bool) -> None:
 def _resume(path: Path, recordings: str | None) -> SpeechRun:
     """Return the run that a file of a stopped run goes on with."""
     recogniser, about = Recogniser.load_all(path)
-    run = about.get("run")
-    if not isinstance(run, dict) or not isinstance(run.get("history"), list):
-        fail(f"{path}: does not say how it was trained; it was not written by elman speech train")
+    run = run_of(path, about, "speech", ("step", "words", "letters", "loss"))
     try:
         recipe = recipe_from_json(run.get("recipe"))
     except ValueError as error:

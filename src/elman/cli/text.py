@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from elman import storage
 from elman.cli.console import fail, failures, note, progress_bar, refuse_to_replace
 from elman.cli.run import Run, show_perplexity
+from elman.cli.train_options import Cell, Length, refuse_changes, refuse_out, run_of
 from elman.params import Array
 from elman.sequences import TokenWindows
-from elman.tasks.language import MAX_STEPS, LanguageModel, Recipe, Score, digest, read_source, recipe_from_json
+from elman.tasks.language import LanguageModel, Recipe, Score, digest, read_source, recipe_from_json
 from elman.tasks.vocabulary import Vocabulary
 
 app = typer.Typer(help="Language models: train, generate, evaluate.", no_args_is_help=True)
@@ -31,14 +31,6 @@ class Level(str, Enum):
     char = "char"
     byte = "byte"
     word = "word"
-
-
-class Cell(str, Enum):
-    """Which recurrence."""
-
-    lstm = "lstm"
-    gru = "gru"
-    rnn = "rnn"
 
 
 class Unknown(str, Enum):
@@ -79,18 +71,16 @@ def train(
     Ctrl-C saves and says how to go on.
     """
     with failures():
-        if sum(value is not None for value in (steps, epochs, minutes)) > 1:
-            fail("give only one of --steps, --epochs and --minutes")
-        length = {"steps": steps, "epochs": epochs, "minutes": minutes}
+        length = Length.of(steps, epochs, minutes)
         if resume is not None:
-            refuse_changes(context, {"file", "resume", "overwrite", *length})
+            refuse_changes(context, {"file", "resume", "overwrite", *Length._fields})
             _resume(resume, file, length).start()
             return
         if file is None:
             fail("name the text to learn from: elman text train FILE")
         if level is Level.byte and max_vocabulary is not None:
             fail("--level byte always has a vocabulary of 256; leave --max-vocabulary out")
-        refuse_out(out, file, overwrite)
+        refuse_out(out, [file], overwrite)
         source = read_source(file, level.value, encoding)
         vocabulary = Vocabulary.learn(source, level.value, max_size=max_vocabulary)
         lm = LanguageModel.build(
@@ -208,49 +198,24 @@ def _note_unknown(vocabulary: Vocabulary, source: str | bytes, ids: Array) -> No
         )
 
 
-def refuse_changes(context: typer.Context, allowed: set[str]) -> None:
-    """End with a sentence if options are given that a run which goes on cannot change."""
-    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    changed = sorted(set(given) - allowed)
-    if changed:
-        names = ", ".join("--" + name.replace("_", "-") for name in changed)
-        fail(f"--resume goes on as the run began; leave out {names}")
-
-
-def refuse_out(out: Path, file: Path, overwrite: bool) -> None:
-    """End with a sentence if to write the model would destroy the text, or anything else that is no model."""
-    refuse_to_replace(out, file)
-    if not out.exists():
-        return
-    if not overwrite:
-        fail(f"{out} exists; give --out another name, go on with it by --resume {out}, or add --overwrite")
-    try:
-        storage.read(out)
-    except ValueError:
-        fail(f"{out} is not an .elman file; give --out another name")
-
-
-def _begin(
-    lm: LanguageModel, ids: Array, recipe: Recipe, length: dict[str, Any], file: Path, encoding: str, out: Path
-) -> Run:
+def _begin(lm: LanguageModel, ids: Array, recipe: Recipe, length: Length, file: Path, encoding: str, out: Path) -> Run:
     """Return a new run of a model on a text."""
     recipe = _with_length(recipe, lm, ids, length)
     about = {"file": str(file.absolute()), "encoding": encoding, "digest": digest(ids), "history": []}
     return Run(lm, ids, recipe, out, about, lm.training(ids, recipe))
 
 
-def _resume(path: Path, file: Path | None, length: dict[str, Any]) -> Run:
+def _resume(path: Path, file: Path | None, length: Length) -> Run:
     """Return the run that a file of a stopped run goes on with, or, from a finished model with a length, a new run."""
     lm, about = LanguageModel.load_all(path)
     run, recipe = _read_run(path, about)
     finished = "training" not in about
-    wants_length = any(value is not None for value in length.values())
-    if finished and not (wants_length and file):
+    if finished and not (length.is_given and file):
         fail(
             f"{path} has finished its {recipe.n_steps:,} steps; "
             f"to train it further: elman text train FILE --resume {path} --steps N"
         )
-    if wants_length and not finished:
+    if length.is_given and not finished:
         fail(
             f"{path} is at step {about['training']['step']:,} of {recipe.n_steps:,}, over which its learning rate "
             "falls; leave --steps, --epochs and --minutes out"
@@ -270,12 +235,7 @@ def _resume(path: Path, file: Path | None, length: dict[str, Any]) -> Run:
 
 def _read_run(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], Recipe]:
     """Return what a file says about its run, after checks of all that is used of it, and the recipe."""
-    run = about.get("run")
-    if not isinstance(run, dict) or not isinstance(run.get("history"), list):
-        fail(f"{path}: does not say how it was trained; it was not written by elman text train")
-    for entry in run["history"]:
-        if not isinstance(entry, list) or len(entry) != 3 or not all(type(value) in (int, float) for value in entry):
-            fail(f"{path}: damaged: a validation must be [step, nats, loss], got {entry!r}")
+    run = run_of(path, about, "text", ("step", "nats", "loss"))
     try:
         recipe = recipe_from_json(run.get("recipe"))
     except ValueError as error:
@@ -290,28 +250,16 @@ def _read_run(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], Recipe
     return run, recipe
 
 
-def _with_length(recipe: Recipe, lm: LanguageModel, ids: Array, length: dict[str, Any]) -> Recipe:
+def _with_length(recipe: Recipe, lm: LanguageModel, ids: Array, length: Length) -> Recipe:
     """Return the recipe with the number of steps that --steps, --epochs or --minutes ask for."""
-    steps, epochs, minutes = length["steps"], length["epochs"], length["minutes"]
-    if epochs is not None:
-        if not 0 < epochs < math.inf:
-            fail(f"--epochs must be above 0 and finite, got {epochs}")
-        steps = _whole(epochs * recipe.windows(ids).n_windows, f"--epochs {epochs:g}")
-    if minutes is not None:
-        if not 0 < minutes < math.inf:
-            fail(f"--minutes must be above 0 and finite, got {minutes}")
-        note("timing a few steps ...")
+
+    def step_seconds() -> float:
         trial = LanguageModel(lm.model.copy(), lm.vocabulary)
-        seconds = [record.seconds for record in trial.training(ids, replace(recipe, n_steps=6))][1:]
-        steps = _whole(minutes * 60 * 0.95 / statistics.median(seconds), f"--minutes {minutes:g}")
+        seconds: list[float] = [record.seconds for record in trial.training(ids, replace(recipe, n_steps=6))]
+        return statistics.median(seconds[1:])
+
+    steps = length.in_steps(recipe.windows(ids).n_windows, step_seconds, share=0.95)
     return recipe if steps is None else replace(recipe, n_steps=steps)
-
-
-def _whole(steps: float, option: str) -> int:
-    """Return a number of steps, at least 1."""
-    if not steps <= MAX_STEPS:
-        fail(f"{option} makes {steps:.4g} steps; at most {MAX_STEPS:,} can be done")
-    return max(1, round(steps))
 
 
 def _n_batches(batches: Any) -> int | None:

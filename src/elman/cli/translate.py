@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from elman import storage
 from elman.cli.console import fail, failures, note, progress_bar, refuse_to_replace
+from elman.cli.train_options import Cell, Length, refuse_changes, refuse_out, run_of
 from elman.cli.translate_run import TranslateRun
 from elman.tasks.translate import (
     LengthNorm,
@@ -32,7 +32,6 @@ from elman.tasks.translate import (
 )
 from elman.tasks.translate.data import LinePair
 from elman.tasks.translate.metrics import HAN
-from elman.tasks.translate.translator import MAX_STEPS
 
 app = typer.Typer(help="Translation: train, run, evaluate.", no_args_is_help=True)
 BLOCK = 256  # lines of a pipe that are translated at once
@@ -47,14 +46,6 @@ class Level(str, Enum):
     space = "space"
     bpe = "bpe"
     unigram = "unigram"
-
-
-class Cell(str, Enum):
-    """Which recurrence."""
-
-    lstm = "lstm"
-    gru = "gru"
-    rnn = "rnn"
 
 
 class Attends(str, Enum):
@@ -127,15 +118,14 @@ def train(
     Ctrl-C saves and says how to go on.
     """
     with failures():
-        if sum(value is not None for value in (steps, epochs, minutes)) > 1:
-            fail("give only one of --steps, --epochs and --minutes")
+        length = Length.of(steps, epochs, minutes)
         if resume is not None:
-            _refuse_changes(context, {"files", "resume", "overwrite", "dev"})
+            refuse_changes(context, {"files", "resume", "overwrite", "dev"})
             _resume(resume, files, dev).start()
             return
         paths = _one_or_two(files, "name the pairs to learn from: elman translate train FILE [FILE]")
         dev_paths = None if dev is None else _one_or_two(dev, "")
-        _refuse_out(out, [*paths, *(dev_paths or [])], overwrite)
+        refuse_out(out, [*paths, *(dev_paths or [])], overwrite)
         recipe = Recipe(
             batch_size=batch,
             learning_rate=rate,
@@ -178,7 +168,7 @@ def train(
             if attention is Attends.none:
                 fail("--lexicon is read by attention; leave --attention none out")
             translator.learn_lexicon(ids)
-        recipe = _with_length(recipe, translator, pairs, steps, epochs, minutes)
+        recipe = _with_length(recipe, translator, pairs, length)
         training = translator.training(ids, recipe)
         TranslateRun(translator, pairs, held_out, recipe, out, about, training).start()
 
@@ -355,37 +345,10 @@ def _draw(translation: Translation, path: Path, number: int) -> None:
     plots.plot_attention(translation.attention, translation.source_pieces, translation.target_pieces, at)
 
 
-def _refuse_changes(context: typer.Context, allowed: set[str]) -> None:
-    """End with a sentence if options are given that a run which goes on cannot change."""
-    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    changed = sorted(set(given) - allowed)
-    if changed:
-        names = ", ".join("--" + name.replace("_", "-") for name in changed)
-        fail(f"--resume goes on as the run began; leave out {names}")
-
-
-def _refuse_out(out: Path, files: list[Path], overwrite: bool) -> None:
-    """End with a sentence if to write the model would destroy the pairs, or anything else that is no model."""
-    refuse_to_replace(out, *files)
-    if not out.exists():
-        return
-    if not overwrite:
-        fail(f"{out} exists; give --out another name, go on with it by --resume {out}, or add --overwrite")
-    try:
-        storage.read(out)
-    except ValueError:
-        fail(f"{out} is not an .elman file; give --out another name")
-
-
 def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> TranslateRun:
     """Return the run that a file of a stopped run goes on with."""
     translator, about, tensors = Translator.load_all(path)
-    run = about.get("run")
-    if not isinstance(run, dict) or not isinstance(run.get("history"), list):
-        fail(f"{path}: does not say how it was trained; it was not written by elman translate train")
-    for entry in run["history"]:
-        if not isinstance(entry, list) or len(entry) != 3 or not all(type(value) in (int, float) for value in entry):
-            fail(f"{path}: damaged: a validation must be [step, nats, loss], got {entry!r}")
+    run = run_of(path, about, "translate", ("step", "nats", "loss"))
     try:
         recipe = Recipe.from_json(run.get("recipe"))
     except ValueError as error:
@@ -411,32 +374,14 @@ def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> Tra
     return TranslateRun(translator, pairs, held_out, recipe, path, run, training, best)
 
 
-def _with_length(
-    recipe: Recipe,
-    translator: Translator,
-    pairs: list[LinePair],
-    steps: int | None,
-    epochs: float | None,
-    minutes: float | None,
-) -> Recipe:
+def _with_length(recipe: Recipe, translator: Translator, pairs: list[LinePair], length: Length) -> Recipe:
     """Return the recipe with the number of steps that --steps, --epochs or --minutes ask for."""
-    if epochs is not None:
-        if not 0 < epochs < math.inf:
-            fail(f"--epochs must be above 0 and finite, got {epochs}")
-        steps = _whole(epochs * len(pairs) / recipe.batch_size, f"--epochs {epochs:g}")
-    if minutes is not None:
-        if not 0 < minutes < math.inf:
-            fail(f"--minutes must be above 0 and finite, got {minutes}")
-        note("timing a few steps ...")
+
+    def step_seconds() -> float:
         trial = Translator(translator.model.copy(), translator.source, translator.target)
         trial.lexicon = translator.lexicon
         records = trial.training(trial.encode(pairs), replace(recipe, n_steps=13))
-        steps = _whole(minutes * 60 * 0.9 / statistics.mean([r.seconds for r in records][1:]), f"--minutes {minutes:g}")
+        return statistics.mean([record.seconds for record in records][1:])
+
+    steps = length.in_steps(len(pairs) / recipe.batch_size, step_seconds, share=0.9)
     return recipe if steps is None else replace(recipe, n_steps=steps)
-
-
-def _whole(steps: float, option: str) -> int:
-    """Return a number of steps, at least 1."""
-    if not steps <= MAX_STEPS:
-        fail(f"{option} makes {steps:.4g} steps; at most {MAX_STEPS:,} can be done")
-    return max(1, round(steps))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,8 @@ class TranslateRun(Run):
         self.held_out_pairs = held_out[:VALIDATION_PAIRS]
         self.held_out_ids = translator.encode(self.held_out_pairs)
         self.recipe: Any = recipe
-        self.out = out
-        self.about = about
-        self.training = training
         self.best = best  # the weights of the best validation
-        self.loss, self.speed = math.nan, 0.0
-        self.validate_every = max(1, recipe.n_steps // VALIDATIONS)
-        self.saved_at, self.logged_at = time.monotonic(), 0.0
+        self._set_out(out, about, training, recipe.n_steps, VALIDATIONS)
 
     def _introduce(self) -> None:
         t = self.translator

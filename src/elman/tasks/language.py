@@ -21,9 +21,8 @@ from elman.sequences import Batch, TokenWindows
 from elman.tasks.sampling import check_options, draw, probabilities
 from elman.tasks.text import read_bytes, read_text
 from elman.tasks.vocabulary import Vocabulary
-from elman.train import Training, evaluate, train
+from elman.train import MAX_STEPS, Training, evaluate, train
 
-MAX_STEPS = 10**9  # of a training
 CELLS: dict[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 

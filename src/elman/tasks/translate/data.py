@@ -10,8 +10,7 @@ import numpy as np
 
 from elman import checks
 from elman.layers import Lexicon, Pair
-from elman.params import Array
-from elman.sequences import Batch, Batches, pad
+from elman.sequences import Batch, Batches, BucketOrder, pad
 from elman.tasks.text import read_text
 from elman.tasks.translate.tokens import BEGIN, END
 
@@ -107,25 +106,13 @@ class PairBuckets(Batches):
         self.batch_size = batch_size
         self.seed = seed
         self.lexicon = lexicon
-        self.n_in_epoch = -(-len(pairs) // batch_size)
+        sizes = np.array([[len(row) for row in self.source], [len(row) for row in self.target]])
+        self._order = BucketOrder(sizes, batch_size, seed)
+        self.n_in_epoch = self._order.n_in_epoch
         self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
-        self._sizes = np.array([[len(row) for row in self.source], [len(row) for row in self.target]])
-        self._epoch, self._order = -1, np.empty(0, np.intp)
 
     def batch(self, step: int) -> Batch:  # noqa: D102
-        epoch, k = divmod(step, self.n_in_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffle(epoch)
-        rows = self._order[k * self.batch_size : (k + 1) * self.batch_size]
+        rows = self._order.rows(step)
         source, source_lengths = pad([self.source[row] for row in rows], np.int32)
         target, lengths = pad([self.target[row] for row in rows], np.int32)
         return Batch(Pair(source, target[:, :-1], source_lengths, self.lexicon), target[:, 1:], lengths - 1)
-
-    def _shuffle(self, epoch: int) -> Array:
-        """Sort by the lengths of target and source with random ties, cut into batches, and shuffle those."""
-        rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(self._sizes.shape[1])
-        order = order[np.lexsort(self._sizes[:, order])]
-        full = len(order) // self.batch_size * self.batch_size
-        batches = order[:full].reshape(-1, self.batch_size)[rng.permutation(full // self.batch_size)]
-        return np.concatenate([batches.ravel(), order[full:]])

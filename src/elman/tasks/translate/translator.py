@@ -34,14 +34,13 @@ from elman.tasks.translate.data import LinePair, PairBuckets
 from elman.tasks.translate.lexicon import learn_lexicon
 from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
 from elman.tasks.translate.tokens import UNKNOWN, Tokens
-from elman.train import Training, evaluate, train
+from elman.train import MAX_STEPS, Training, evaluate, train
 
 CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "rnn": RNN,
     "lstm": partial(LSTM, forget_bias=0.0),  # sentences are short, so nothing need be kept from the start
     "gru": GRU,
 }
-MAX_STEPS = 10**9  # of a training
 IdPair = tuple[list[int], list[int]]
 
 
