@@ -6,7 +6,6 @@ A table stands between ``<!-- NAME -->`` and ``<!-- end -->``, where NAME is one
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.speed import results  # noqa: E402
+from scripts.papers import refresh  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAPERS = {
@@ -156,27 +156,5 @@ TABLES: dict[str, Callable[[str], str]] = {
 }
 
 
-def updated(name: str) -> str:
-    """Return a paper with its tables made anew."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return re.sub(
-        rf"(<!-- ({'|'.join(TABLES)}) -->\n).*?(<!-- end -->)",
-        lambda match: f"{match[1]}{TABLES[match[2]](PAPERS[name])}\n{match[3]}",
-        text,
-        flags=re.DOTALL,
-    )
-
-
-def main() -> int:
-    """Write, or with --check return 1 where a paper does not say what the results say."""
-    stale = [name for name in PAPERS if updated(name) != (ROOT / name).read_text(encoding="utf-8")]
-    for name in stale:
-        if "--check" in sys.argv:
-            print(f"{name} does not say what benchmarks/results say; run python scripts/readme_tables.py")
-        else:
-            (ROOT / name).write_text(updated(name), encoding="utf-8")
-    return int("--check" in sys.argv and bool(stale))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(refresh("readme_tables.py", TABLES, PAPERS))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from scripts.papers import refresh  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 WORDS = {
     "en": {
@@ -106,27 +108,7 @@ def table(language: str) -> str:
     return "\n".join(lines)
 
 
-def updated(language: str) -> str:
-    """Return the paper with its table made anew."""
-    text = (ROOT / "docs" / language / "series.md").read_text(encoding="utf-8")
-    return re.sub(
-        r"(<!-- series -->\n).*?(<!-- end -->)",
-        lambda match: match[1] + table(language) + "\n" + match[2],
-        text,
-        flags=re.DOTALL,
-    )
-
-
-def main() -> int:
-    """Write, or with --check return 1 where a paper does not say what the results say."""
-    stale = [n for n in WORDS if updated(n) != (ROOT / "docs" / n / "series.md").read_text(encoding="utf-8")]
-    for language in stale:
-        if "--check" in sys.argv:
-            print(f"docs/{language}/series.md does not say what benchmarks/results say; run scripts/series_tables.py")
-        else:
-            (ROOT / "docs" / language / "series.md").write_text(updated(language), encoding="utf-8")
-    return int("--check" in sys.argv and bool(stale))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        refresh("series_tables.py", {"series": table}, {f"docs/{language}/series.md": language for language in WORDS})
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from scripts.papers import refresh  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 PAPERS = {
     "docs/en/speech.md": {
@@ -79,27 +81,5 @@ def table(words: dict[str, str]) -> str:
     return "\n".join([f"| {words['head']} |", "| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def updated(name: str) -> str:
-    """Return the paper with its table made anew."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return re.sub(
-        r"(<!-- speech -->\n).*?(<!-- end -->)",
-        lambda match: match[1] + table(PAPERS[name]) + "\n" + match[2],
-        text,
-        flags=re.DOTALL,
-    )
-
-
-def main() -> int:
-    """Write, or with --check return 1 where a paper does not say what the results say."""
-    stale = [name for name in PAPERS if updated(name) != (ROOT / name).read_text(encoding="utf-8")]
-    for name in stale:
-        if "--check" in sys.argv:
-            print(f"{name} does not say what benchmarks/results say; run python scripts/speech_tables.py")
-        else:
-            (ROOT / name).write_text(updated(name), encoding="utf-8")
-    return int("--check" in sys.argv and bool(stale))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(refresh("speech_tables.py", {"speech": table}, PAPERS))

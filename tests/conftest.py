@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.register_assert_rewrite("laws.laws", "tolerances", "zoo")
+pytest.register_assert_rewrite("command", "laws.laws", "tolerances", "zoo")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,11 @@ from elman.tasks.speech.recogniser import Example, Recipe, Recogniser
 from elman.tasks.speech.scorers import WordScorer
 
 N_DEV = 100  # the first utterances of the training part, as others split it
-RESULTS = Path(__file__).parents[1] / "results"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
 EVERY = 5  # epochs between two tests: to look at, not to choose by
 
 
@@ -109,7 +114,7 @@ def main() -> None:
         recogniser = Recogniser.load(args.decode)
         result = {"greedy": score(said, transcribe(recogniser, test))}
         result |= with_language_model(recogniser, test, [e.text for e in training], args)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.out, result)
         return
 
     front = FrontEnd(
@@ -172,13 +177,13 @@ def main() -> None:
             result |= {"minutes": entry["minutes"], "cpu_minutes": entry["cpu_minutes"], "greedy": found}
         result["history"].append(entry)
         print(json.dumps(entry), flush=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.out, result)
         if args.model and "wer" in entry:
             run.average.save(args.model)
         if late:
             break
     result |= with_language_model(run.average, test, [e.text for e in training], args)
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(args.out, result)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,11 @@ from elman.tasks.speech.live import Live
 from elman.tasks.speech.metrics import confusions, word_errors
 from elman.tasks.speech.recogniser import Example, Recipe, Recogniser
 
-RESULTS = Path(__file__).parents[1] / "results"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
 LABELS = Labels(tuple(sorted(DIGITS)), "word")
 SETUP: dict[str, dict[str, Any]] = {
     "offline": {
@@ -197,7 +202,7 @@ def main() -> None:
         if args.models:
             recogniser.save(args.models / f"fsdd-{part}.elman")
         print(json.dumps({name: value for name, value in found.items() if name != "confusions"}), flush=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.out, result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import platform
@@ -21,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import cpu_name, write_json  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 PUBLISHED = {  # of the tutorial, on the same test set
     "encoder-decoder": 1.76,
@@ -47,22 +49,6 @@ class Plan:
     beam: int = 5
     seed: int = 0
     validations: int = 10
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Replace a whole file, so that a reader never meets half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def run(plan: Plan, threads: int, out: Path, save: Path | None) -> None:

@@ -32,6 +32,9 @@ import elman  # noqa: E402
 from elman import datasets, kernels  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import cpu_name, write_json  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 PUBLISHED: dict[str, dict[str, Any]] = {
     "japanese_vowels": {"accuracy": {"Kudo et al. 1999": 94.1, "HMM, same paper": 96.2}},
@@ -299,14 +302,6 @@ def options(model: Any) -> dict[str, Any]:
     return {name: value for name, value in model.get_params().items() if value != default[name]}
 
 
-def cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 RECIPES: dict[str, Callable[..., dict[str, Any]]] = {
     "japanese_vowels": japanese_vowels,
     "m4_hourly": m4_hourly,
@@ -331,9 +326,7 @@ def record(chosen: argparse.Namespace, name: str, seed: int, result: dict[str, A
         "kernels": kernels.active().__name__.rpartition(".")[2],
         "cpu": cpu_name(),
     }
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(whole, indent=1) + "\n")
-    os.replace(temporary, out)
+    write_json(out, whole)
 
 
 def main() -> int:

@@ -29,6 +29,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import cpu_name, write_json  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 TASKS = ("tatoeba", "tanaka")
 
@@ -463,22 +466,6 @@ def kernels_name() -> str:
     from elman import kernels
 
     return kernels.active().__name__.rpartition(".")[2]
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Replace a whole file, so that a reader never meets half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def compare(paths: list[Path], margin: float) -> int:

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,11 @@ from elman.ctc import PrefixBeam, ctc_loss, log_softmax
 
 T, B, V, S = 400, 32, 30, 60
 WIDTH, FRAME_SECONDS = 50, 0.01
-RESULTS = Path(__file__).parents[1] / "results"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def by_torch(logits: np.ndarray, targets: np.ndarray, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +101,7 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds)
     result["beam"] = {"width": WIDTH, "frames": T, "ms": 1000 * median, "times_real_time": T * FRAME_SECONDS / median}
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(args.out, result)
     print(json.dumps(result, indent=1))
 
 

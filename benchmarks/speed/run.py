@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.tinyshakespeare import cpu_name, write_json
+from benchmarks.records import cpu_name, write_json
 from benchmarks.speed import grid, results
 from benchmarks.speed.contestants import NEEDS, OPPONENTS, OURS, missing
 from benchmarks.speed.measure import Plan

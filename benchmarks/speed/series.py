@@ -34,7 +34,11 @@ import elman  # noqa: E402
 from elman import kernels  # noqa: E402
 from elman.tasks.series import RecurrentClassifier, RecurrentDetector, RecurrentForecaster  # noqa: E402
 
-OUT = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "series-speed.json"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.records import write_json  # noqa: E402
+
+OUT = ROOT / "benchmarks" / "results" / "series-speed.json"
 GRID = [(r, c, H, T) for r in (False, True) for c in ("gru", "lstm") for H in (16, 32, 64) for T in (30, 200)]
 F, N, BATCH, CLASSES = 8, 320, 32, 5
 JOBS = ("fit", "predict", "one")
@@ -179,9 +183,7 @@ def main() -> int:
         "threads": int(THREADS),
         "kernels": kernels.active().__name__.rpartition(".")[2],
     }
-    temporary = chosen.out.with_name(f".{chosen.out.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(temporary, chosen.out)
+    write_json(chosen.out, result)
     return 0
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.tinyshakespeare import write_json
+from benchmarks.records import write_json
 from benchmarks.speed import character, probes, problem
 from benchmarks.speed.contestants import OURS, Contestant, Run, contestant
 from benchmarks.speed.grid import KINDS, Cell

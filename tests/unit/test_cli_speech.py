@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,22 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tasks" / "speech"))
 
 from sounds import RATE, say, write_corpus, write_wav  # noqa: E402
 
+from command import run  # noqa: E402
+
 SMALL = ["--rate-hz", "8000", "--bands", "16", "--level", "word", "--layers", "1", "--hidden", "16", "--batch", "10"]
-
-
-def run(*words, cwd, code=0, **options):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "elman", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        check=False,
-        timeout=120,
-        **{"encoding": "utf-8", **options},
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in str(done.stderr)
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """``elman text`` as people run it: in processes of its own, with careless input, interruptions and full disks."""
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -12,26 +11,10 @@ import numpy as np
 import pytest
 
 import elman
+from command import run
 from elman import datasets
 
 SMALL = ["--hidden", "16", "--embedding", "8", "--batch", "8", "--window", "16"]
-
-
-def run(*words, cwd, code=0, **options):
-    """Run the command and return what it printed, after checking its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "elman", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        check=False,
-        timeout=120,
-        **options,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

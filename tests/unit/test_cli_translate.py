@@ -12,28 +12,12 @@ import numpy as np
 import pytest
 
 import elman
+from command import run
 
 pytest.importorskip("sacrebleu")
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SMALL = ["--hidden", 32, "--embedding", 16, "--dropout", 0.1, "--rate", 0.01, "--batch", 32, "--min-count", 1]
-
-
-def run(*words, cwd, code=0, **options):
-    """Run the command and return what it printed, after checking its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "elman", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        check=False,
-        timeout=120,
-        **options,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
