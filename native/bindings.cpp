@@ -382,6 +382,13 @@ struct Program {
     std::vector<Layer<T>> layers;
     const KernelTable* table = g_table;
 
+    // Of the tables, which streams share; packed weights belong to whoever packed them.
+    std::int64_t bytes() const {
+        std::size_t count = 0;
+        for (const Layer<T>& layer : layers)
+            if (layer.table) count += layer.table->size() * sizeof(T);
+        return static_cast<std::int64_t>(count);
+    }
     void take(const PackedWeights& weights, bool recurrent) {
         if (is_recurrent(weights) != recurrent) refuse("native kernels: packed weights of another layer");
         if (weights.table != table || weights.is_double != (sizeof(T) == 8))
@@ -533,7 +540,8 @@ void bind(nb::module_& m, const char* program, const char* stream) {
         .def("embed", &Program<T>::embed)
         .def("recurrent", &Program<T>::recurrent)
         .def("linear", &Program<T>::linear)
-        .def("add_output_of", &Program<T>::add_output_of);
+        .def("add_output_of", &Program<T>::add_output_of)
+        .def_prop_ro("nbytes", &Program<T>::bytes);
     nb::class_<BoundStream<T>>(m, stream)
         .def(nb::init<const Program<T>&, std::int64_t>())
         .def("step", &BoundStream<T>::step, "x"_a.noconvert(), "y"_a.noconvert())

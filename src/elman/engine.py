@@ -6,7 +6,8 @@ may share it. A `Stream` is the one object that holds a state on purpose: sequen
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,10 +84,17 @@ class Engine:
         """
         return Stream(self, batch_size)
 
+    @cached_property
+    def _chain(self) -> _Chain | None:
+        """What the native streams of this engine share; None where the native stream lacks a layer of it."""
+        return None if self._twin is None else _Chain.of(self)
+
     @property
     def nbytes(self) -> int:
-        """Bytes of the parameters and of their packed form."""
-        return int(self._params.flat.nbytes + sum(packed.nbytes for packed in self._packed.values()))
+        """Bytes of the parameters, of their packed form, and of the tables that streams share once there is one."""
+        chain = self.__dict__.get("_chain")
+        tables = 0 if chain is None else chain.program.nbytes
+        return int(self._params.flat.nbytes + sum(packed.nbytes for packed in self._packed.values()) + tables)
 
     def __repr__(self) -> str:
         return f"Engine({self.layer!r}, precision={self.precision!r})"
@@ -140,7 +148,8 @@ class Stream:
         self._B = 1 if batch_size is None else int(batch_size)
         self._dtype = engine._params.dtype
         self._start = _start_of(layer, engine._params, self._B)
-        self._steps = _native_steps(engine, batch_size) or _PythonSteps(engine, self._B)
+        chain = engine._chain
+        self._steps = _PythonSteps(engine, self._B) if chain is None else _NativeSteps(engine, chain, batch_size)
         self.reset()
 
     def step(self, x: Any, out: Array | None = None) -> Array:
@@ -242,14 +251,35 @@ class _NoNativeFormError(Exception):
     """The native stream has no such layer."""
 
 
+class _Chain(NamedTuple):
+    """The layers of an engine in the form of the native stream, with their weights."""
+
+    program: Any
+    recurrent: list[int]  # the places of the layers that have a state
+
+    @classmethod
+    def of(cls, engine: Engine) -> _Chain | None:
+        """Return the chain of an engine's layers, or None where the native stream has no form of one."""
+        program = getattr(engine._native, f"Program{8 * engine._params.dtype.itemsize}")()
+        recurrent: list[int] = []
+        try:
+            count = _append(program, engine, engine.layer, engine._params, 0, recurrent)
+        except _NoNativeFormError:
+            return None
+        return cls(program, recurrent) if count else None
+
+
 class _NativeSteps:
     """Steps through a chain of layers in one native call each."""
 
-    def __init__(self, stream: Any, recurrent: list[int], out_size: int, step: Any) -> None:
-        self.step = step
-        self.out_size = out_size
-        self._stream = stream
-        self._recurrent = recurrent
+    def __init__(self, engine: Engine, chain: _Chain, batch_size: int | None) -> None:
+        kind = getattr(engine._native, f"Stream{8 * engine._params.dtype.itemsize}")
+        self._stream = kind(chain.program, 1 if batch_size is None else batch_size)
+        self._recurrent = chain.recurrent
+        self.out_size = engine.layer.out_size or engine.layer.in_size or 0
+        self.step = self._stream.step
+        if engine.layer.takes_tokens:
+            self.step = self._stream.step_id if batch_size is None else self._stream.step_ids
 
     def states(self) -> list[Array]:
         return [view for place in self._recurrent for view in self._stream.states(place)]
@@ -281,26 +311,6 @@ class _PythonSteps:
     @property
     def nbytes(self) -> int:
         return sum(view.nbytes for view in self.states())
-
-
-def _native_steps(engine: Engine, batch_size: int | None) -> _NativeSteps | None:
-    """Return the native form of a stream, or None where there is none for a layer."""
-    if engine._twin is None:
-        return None
-    bits = 8 * engine._params.dtype.itemsize
-    program = getattr(engine._native, f"Program{bits}")()
-    recurrent: list[int] = []
-    try:
-        count = _append(program, engine, engine.layer, engine._params, 0, recurrent)
-    except _NoNativeFormError:
-        return None
-    if count == 0:
-        return None
-    stream = getattr(engine._native, f"Stream{bits}")(program, 1 if batch_size is None else batch_size)
-    step = stream.step
-    if engine.layer.takes_tokens:
-        step = stream.step_id if batch_size is None else stream.step_ids
-    return _NativeSteps(stream, recurrent, engine.layer.out_size or engine.layer.in_size or 0, step)
 
 
 def _append(program: Any, engine: Engine, layer: Layer, params: Params, count: int, recurrent: list[int]) -> int:

@@ -73,13 +73,16 @@ def test_live_prints_words_as_they_come(folder):
     assert shown[0].split()[:4:2] == ["0.10", shown[0].split()[2]]
 
 
-@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
 def test_raw_samples_from_a_pipe(folder, rate):
     spoken = say("HIGH LOW", np.random.default_rng(7), rate)
     data = (spoken * 32767).astype("<i2").tobytes()
     command = ["speech", "transcribe", "m.elman", "-", "--live", "--rate-hz", rate]
     done = run(*command, cwd=folder, input=data, encoding=None)
     assert done.stdout.decode().splitlines()[-1] == "HIGH LOW"
+    told = run(*command, "--json", "--chunk-ms", 20, cwd=folder, input=data, encoding=None).stdout.decode()
+    *events, last = [json.loads(line) for line in told.splitlines()]
+    assert " ".join(word for event in events for word in event["final"]) == last["text"] == "HIGH LOW"
     run(*command, cwd=folder, input=b"", encoding=None, code=1)
     refused = run(*command, cwd=folder, input=b"RIFF1234", encoding=None, code=1)
     assert b"is a file with a header, not raw samples" in refused.stderr

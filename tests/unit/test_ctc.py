@@ -275,3 +275,18 @@ def test_a_beam_refuses_what_is_no_log_probability():
         PrefixBeam(3).push([[0.0, np.nan, 0.0]])
     with pytest.raises(ValueError, match=exactly("PrefixBeam: log_p must be (T, 3), got (1, 4)")):
         PrefixBeam(3).push(np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("fault", ["state", "nan", "inf"])
+def test_a_scorer_whose_row_is_damaged_is_refused(fault):
+    class Damaged(Favour):
+        def row(self, state):
+            following, scores = np.zeros(3, np.int64), np.zeros(3)
+            if fault == "state":
+                following[1] = -1
+            else:
+                scores[1] = float(fault)
+            return following, scores
+
+    with pytest.raises(ValueError, match=r"^beam search: the scorer's row of state 0 must hold states from 0 and "):
+        beam_search(np.full((1, 4, 3), -1.0), width=4, scorer=Damaged())

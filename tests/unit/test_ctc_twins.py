@@ -66,6 +66,22 @@ def test_sharp_and_long_sequences():
     assert 1000 < losses[0] < np.inf
 
 
+@pytest.mark.filterwarnings("ignore:ctc_loss. no sample counts")
+@pytest.mark.parametrize("v", [-1e9, -1e11, -1e12, -1e15, -1e18, -1e19, -1e25, -1e30, float(np.finfo(np.float32).min)])
+def test_what_is_next_to_impossible(v):
+    """Masks of very small logits: the loss is what it is, or, from -7e11 down, that of a probability of 0."""
+    y = np.zeros((1, 5, 4))
+    y[0, 1, :2] = v
+    y[0, 1, 2:] = v
+    y[0, 1, 3] = 0
+    for twin in ("native", "reference"):
+        with elman.use_kernels(twin):
+            found = ctc_loss(y, [[1, 2]], impossible="skip")
+        assert found.skipped == int(v < -7e11), twin
+        if not found.skipped:
+            assert found.value == pytest.approx(-v, rel=1e-6), twin
+
+
 def test_nan_goes_on_to_its_own_row():
     y = np.random.default_rng(0).normal(size=(2, 4, 3))
     y[1, 2, 1] = np.nan

@@ -11,7 +11,7 @@ import elman
 import zoo
 from elman import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Linear, Residual, Sequential, kernels, stack
 from elman.trees import tree_map
-from native_cases import fresh, given, model, needs_native
+from native_cases import fresh, given, model, needs_native, settings
 from tolerances import assert_close, assert_same, exactly, leaves
 
 
@@ -386,3 +386,61 @@ with elman.use_kernels("reference"):
     print(np.abs(y - made(x).y).max() < 1e-6, engine.nbytes == made.params.flat.nbytes)
 """
     assert fresh(code) == "True True\n"
+
+
+@needs_native
+def test_streams_share_the_tables_of_their_engine():
+    engine = elman.Engine(Sequential(Embedding(500, 64), LSTM(64, 8)).init())
+    before = engine.nbytes
+    first = engine.stream()
+    shared = engine.nbytes
+    assert shared == before + 4 * 500 * 64
+    streams = [engine.stream(rows) for rows in (None, 1, 3)]
+    assert engine.nbytes == shared
+    assert engine._chain is engine._chain
+    assert all(stream.nbytes < 4 * 500 * 64 for stream in [first, *streams])
+
+
+@needs_native
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_a_stream_of_a_large_vocabulary_costs_no_table():
+    code = """
+import os, elman
+from elman import Embedding, LSTM, Sequential
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
+engine = elman.Engine(Sequential(Embedding(50_000, 128), LSTM(128, 4)).init())
+streams = [engine.stream()]
+before = held()
+streams += [engine.stream() for _ in range(8)]
+print((held() - before) < 50_000 * 128 * 4)
+"""
+    assert fresh(code).strip() == "True"
+
+
+@needs_native
+def test_more_threads_than_at_the_beginning_are_no_trouble():
+    made = LSTM(64, 640).init()
+    x = np.random.default_rng(0).standard_normal((4, 5, 64)).astype(np.float32)
+    with settings(threads=1):
+        expected, _ = made(x)
+        stream = elman.Engine(made).stream(4)
+    with settings(threads=4):
+        assert_same(steps(stream, x), expected)
+        held = stream.nbytes
+        stream.reset()
+        assert_same(steps(stream, x), expected)
+        assert stream.nbytes == held  # it grew once
+
+
+@needs_native
+def test_where_the_reference_is_chosen_an_engine_computes_with_it():
+    made = stack(LSTM, [3, 4, 4]).init()
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    with elman.use_kernels("reference"):
+        engine = elman.Engine(made)
+        assert engine.nbytes == made.params.flat.nbytes
+        stream = engine.stream()
+        assert type(stream._steps).__name__ == "_PythonSteps"
+        assert_close(steps(stream, x), made(x).y)
+        with pytest.raises(ValueError, match="needs the native kernels, but the reference is chosen"):
+            elman.Engine(made, precision="bfloat16")

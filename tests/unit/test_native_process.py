@@ -286,3 +286,37 @@ def test_other_threads_run_during_a_call(what):
         noting.join()
     middle = [t for t in notes if start + 0.2 * (end - start) < t < start + 0.8 * (end - start)]
     assert len(middle) >= 3, f"{len(notes)} notes, of a call of {end - start:.3f} s"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+@pytest.mark.parametrize(("T", "started"), [(1, False), (3000, True)])
+def test_a_step_of_tokens_is_small_work_whatever_the_vocabulary(T, started):
+    code = f"""
+import os, elman, numpy as np
+elman.set_num_threads(2)
+made = elman.LSTM(20_000, 64, token_input=True).init()
+before = len(os.listdir("/proc/self/task"))
+made(np.ones((40 if {T} > 1 else 1, {T}), int))
+print(len(os.listdir("/proc/self/task")) > before)
+"""
+    assert fresh(code).strip() == str(started)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory")
+def test_too_little_memory_in_a_worker_is_an_exception():
+    """Each row wants more than is left, on the caller's thread and on a worker's; afterwards all works again."""
+    code = """
+import resource, elman, numpy as np
+from elman.ctc import ctc_loss
+elman.set_num_threads(2)
+y = np.zeros((4, 4000, 3), np.float32)
+targets = [np.tile([1, 2], 900)] * 4
+small = ctc_loss(y[:, :50], [[1, 2]] * 4).value
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (60 << 20), -1))
+try:
+    ctc_loss(y, targets)
+except MemoryError:
+    print("MemoryError", ctc_loss(y[:, :50], [[1, 2]] * 4).value == small)
+"""
+    assert fresh(code).strip() == "MemoryError True"

@@ -127,11 +127,11 @@ class PrefixBeam:
         scores = log_p + self._beam.extra
         if end and self._scorer is not None:
             scores = scores + np.array([self._scorer.final(int(state)) for state in self._beam.states])
-        frames = np.concatenate([np.empty((0, self._V)), *self._seen])
+        frames = np.concatenate([np.empty((0, self._V)), *self._seen]) if times else None
         found = []
         for place in np.argsort(-scores, kind="stable")[:n]:
             labels = np.array(self._beam.labels(int(place)), np.intp)
-            spans = _spans(frames, labels, self._blank) if times else np.empty((0, 2), np.intp)
+            spans = np.empty((0, 2), np.intp) if frames is None else _spans(frames, labels, self._blank)
             found.append(Hypothesis(labels, float(scores[place]), float(log_p[place]), spans))
         return found
 

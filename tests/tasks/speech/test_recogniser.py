@@ -7,7 +7,7 @@ import pytest
 from sounds import RATE, TONES, say
 
 import elman
-from elman.ctc import log_softmax
+from elman.ctc import Scorer, log_softmax
 from elman.tasks.speech.augment import Augment
 from elman.tasks.speech.batches import Utterances
 from elman.tasks.speech.front import FrontEnd
@@ -118,6 +118,43 @@ def test_live_with_a_beam_says_final_only_what_cannot_change(live):
         assert final == listener._search.best()[0].labels.tolist() or len(final) <= 3
     final += listener.end().final
     assert final == live.transcribe(spoken, width=8).text.split() == ["MID", "LOW", "HIGH"]
+
+
+class Ending(Scorer):
+    """Favours nothing on the way, and at the end texts of four labels."""
+
+    def row(self, state):
+        return np.full(4, state + 1), np.zeros(4)
+
+    def final(self, state):
+        return 1000.0 if state == 4 else 0.0
+
+
+def test_after_its_end_a_listener_says_what_it_decided(live):
+    spoken = say("MID LOW HIGH", RNG(9))
+    scorer = Ending()
+    listener = Live(live, width=20, scorer=scorer)
+    listener.push(spoken)
+    partial = listener.text
+    final = listener.end().final
+    assert listener.text.split() == final == live.transcribe(spoken, width=20, scorer=scorer).text.split()
+    assert len(final) == 4
+    assert partial.split() == ["MID", "LOW", "HIGH"]
+    with pytest.raises(ValueError, match="the sound has ended"):
+        listener.push(spoken)
+
+
+def test_recordings_shorter_than_a_frame_are_heard_as_nothing():
+    for normal in ("utterance", "speaker", "running"):
+        recogniser, examples = small(normal=normal)
+        nothing = Example(recogniser.front.frames(np.zeros(10, np.float32)), "", "s9")
+        assert nothing.x.shape[0] == 0
+        steps = recogniser.steps([*examples, nothing])
+        assert steps[-1].shape == (0, recogniser.front.size)
+        assert [len(y) for y in recogniser.logits(steps)][-1] == 0
+        assert recogniser.transcribe(np.zeros(10, np.float32)).text == ""
+    recogniser, examples = small()
+    next(recogniser.training([*examples, examples[0]._replace(x=nothing.x, text="")], Recipe(n_epochs=1)))
 
 
 def test_a_model_that_reads_ahead_cannot_listen_live(offline):
