@@ -18,27 +18,27 @@ struct BackwardWork {
     const T* hh_n;  // the others
 };
 
+// Where everything of an active row lies at one step. What a cell does not have is missing.
+template <class T>
+struct BackwardRow {
+    const T *gates, *hidden_n, *h_before, *h_after, *c_before, *c_after, *d_y;
+    T *d_h, *d_c;              // the gradient that is carried on
+    T *d_h_steps, *d_c_steps;  // where it is noted
+    T *d_a, *d_hidden_n, *reset_h;
+};
+
 template <class T>
 struct BackwardStep {
-    const Backward<T>& call;
     const Plan& plan;
-    const ActiveRows& rows;
+    const BackwardRow<T>* rows;
     const BackwardWork<T>& work;
-    index t, n;
+    index n;       // how many rows have this step
     Range panels;  // of four vectors of units: the thread's share
     Team& team;
     bool alone;
 
     static constexpr int L = kLanes<T>;
     int lanes(index block) const { return static_cast<int>(std::min<index>(L, plan.H - block * L)); }
-    index place(index row) const { return t * call.walk.B + rows[row]; }
-    const T* gate(index row, int g) const { return call.gates + (place(row) * plan.G + g) * plan.H; }
-    T* d_a(index row, int g) const { return work.d_a + (place(row) * plan.G + g) * plan.H; }
-    template <class P>
-    P* state(P* of_all_steps, index row) const {  // of (T, B, H)
-        return of_all_steps + place(row) * plan.H;
-    }
-    T* carry(T* of_last, index row) const { return of_last + rows[row] * plan.H; }  // of (B, H)
     void meet() const {
         if (!alone) team.wait();
     }
@@ -47,18 +47,20 @@ struct BackwardStep {
     template <class F>
     void each_active(F f) const {
         const index from = panels.from * 4, to = std::min(panels.to * 4, plan.units.blocks);
-        for (index row = 0; row < n; ++row) {
+        for (index i = 0; i < n; ++i) {
+            const BackwardRow<T> row = rows[i];
             index block = from;
-            for (; (block + 1) * L <= plan.H && block < to; ++block) f(row, block * L, L);
+            for (; (block + 1) * L <= plan.H && block < to; ++block)
+                f(row, block * L, std::integral_constant<int, L>{});
             if (block < to) f(row, block * L, lanes(block));
         }
     }
 
     // d_h_t = d_y_t + what comes from later steps; it is noted for whoever wants to see the gradient's way.
-    Vec<T> d_h(index row, index u, int lanes) const {
-        const Vec<T> d =
-            load_first<T>(call.d_y(t, rows[row]) + u, lanes) + load_first<T>(carry(call.d_h, row) + u, lanes);
-        store_first<T>(state(call.d_h_steps, row) + u, d, lanes);
+    template <class Lanes>
+    Vec<T> d_h(const BackwardRow<T>& row, index u, Lanes lanes) const {
+        const Vec<T> d = load_first<T>(row.d_y + u, lanes) + load_first<T>(row.d_h + u, lanes);
+        store_first<T>(row.d_h_steps + u, d, lanes);
         return d;
     }
 
@@ -66,11 +68,16 @@ struct BackwardStep {
     template <class Row, class Start>
     void carry_h(index K, const T* weights, Row row, Start start) const {
         product_of_columns<T, T>(
-            plan.units, n, panels, K, weights, [&](index i) { return static_cast<const T*>(row(i)); },
-            [&](index i, index block) { return start(i, block * L, lanes(block)); },
-            [&](index i, index block, Vec<T> sum) {
-                store_first<T>(carry(call.d_h, i) + block * L, sum, lanes(block));
-            });
+            plan.units, n, panels, K, weights, [&](index i) { return static_cast<const T*>(row(rows[i])); },
+            [&](index i, index block) { return start(rows[i].d_h + block * L, lanes(block)); },
+            [&](index i, index block, Vec<T> sum) { store_first<T>(rows[i].d_h + block * L, sum, lanes(block)); });
+    }
+    // What it starts from: nothing, or what was carried so far.
+    static auto nothing() {
+        return [](const T*, int) { return Vec<T>{}; };
+    }
+    static auto so_far() {
+        return [](const T* carried, int lanes) { return load_first<T>(carried, lanes); };
     }
 };
 
@@ -136,8 +143,9 @@ inline void finish_backward(const Backward<T>& call, const Plan& plan, const Bac
     const Range common = {std::min(mine.from, limit), std::min(mine.to, limit)};
     const Range candidate = {std::max(mine.from, limit) - limit, std::max(mine.to, limit) - limit};
     // A block of rows at a time, from the last to the first, so that its d_a is read from far only once.
-    for (index end = rows; end > 0; end -= std::min(end, kBlock)) {
-        const index n = std::min(end, kBlock), first = end - n;
+    const index block = block_of<T>(GH * std::max(H, plan.I) / team.size);
+    for (index end = rows; end > 0; end -= std::min(end, block)) {
+        const index n = std::min(end, block), first = end - n;
         const auto d_row = [&](index r) { return d_a(first + r); };
         const auto x = [&](index r) { return call.input.x(place(first + r) / B, place(first + r) % B); };
         const auto h_before = [&](index r) { return call.h_before + place(first + r) * H; };
@@ -199,8 +207,7 @@ inline void walk_backward(const Backward<T>& call, Step step) {
     T* const hh_n = hh + plan.units.size(kLanes<T>, first_K);
     if (plan.G == 3) pack_columns<T, T>(hh_n, call.weights.hh + first_K * H, plan.units, H, 1, H);
     if (call.d_x) pack_columns<T, T>(ih, call.weights.ih, Columns::of<T>(I), GH, 1, I);
-    const BackwardWork<T> work = {d_a, call.cell == Cell::gru_after ? static_cast<T*>(d_hidden_n) : nullptr,
-                                  call.cell == Cell::gru_before ? static_cast<T*>(reset_h) : nullptr, hh, hh_n};
+    const BackwardWork<T> work = {d_a, d_hidden_n, reset_h, hh, hh_n};
 
     std::unique_ptr<index[]> places;  // of the valid steps and rows among T*B, in the order of time
     index valid = TB;
@@ -211,7 +218,18 @@ inline void walk_backward(const Backward<T>& call, Step step) {
             for (index b = 0; b < walk.B; ++b)
                 if (t < walk.lengths[b]) places[valid++] = t * walk.B + b;
     }
+    const auto row_of = [&](index t, index b) {
+        const index at = t * walk.B + b;
+        const auto step = [at](auto* of_all, index each) { return of_all ? of_all + at * each : nullptr; };
+        return BackwardRow<T>{step(call.gates, GH),     step(call.hidden_n, H),  step(call.h_before, H),
+                              step(call.h_after, H),    step(call.c_before, H),  step(call.c_after, H),
+                              call.d_y(t, b),           call.d_h + b * H,        call.d_c ? call.d_c + b * H : nullptr,
+                              step(call.d_h_steps, H),  step(call.d_c_steps, H), step(work.d_a, GH),
+                              step(work.d_hidden_n, H), step(work.reset_h, H)};
+    };
+    Buffer<BackwardRow<T>> memory_of_rows(walk.B * count);
     parallel(count, [&](Team& team, int me) {
+        BackwardRow<T>* const of_rows = memory_of_rows + me * walk.B;
         const bool by_rows = team.size > 1 && walk.B >= 4 * team.size;
         const ActiveRows rows(walk, order.get(), by_rows ? me : 0, by_rows ? team.size : 1);
         const index all = plan.units.panels();
@@ -220,8 +238,10 @@ inline void walk_backward(const Backward<T>& call, Step step) {
         if (by_rows || splits || me == 0)
             for (index k = 0; k < walk.T; ++k) {
                 const index t = walk.reverse ? k : walk.T - 1 - k;
-                const BackwardStep<T> at{call, plan, rows, work, t, rows.at(t), panels, team, !splits};
-                pass_padding(call, rows, at.n, t, {panels.from * 4 * L, std::min(panels.to * 4 * L, H)});
+                const index n = rows.at(t);
+                pass_padding(call, rows, n, t, {panels.from * 4 * L, std::min(panels.to * 4 * L, H)});
+                for (index i = 0; i < n; ++i) of_rows[i] = row_of(t, rows[i]);
+                const BackwardStep<T> at{plan, of_rows, work, n, panels, team, !splits};
                 step(at);
             }
         team.wait();

@@ -106,15 +106,18 @@ constexpr int panels_at_once(index rows) {
 template <class T, class S>
 using Tile = void (*)(Vec<T>*, const T* const*, index, const S*, std::ptrdiff_t);
 
+// A height that the instruction set has a tile for; keeps the compiler from making others, which no case asks for.
+constexpr int within(int rows) { return rows < kRows ? rows : kRows; }
+
 template <int W, class T, class S>
 inline Tile<T, S> tile_of_width(index rows, bool one_panel) {
     switch (rows) {
         case 1: return one_panel ? tile<1, W, 1, T, S> : tile<1, W, panels_at_once(1), T, S>;
         case 2: return one_panel ? tile<2, W, 1, T, S> : tile<2, W, panels_at_once(2), T, S>;
-        case 3: return tile < kRows < 3 ? 1 : 3, W, 1, T, S > ;
-        case 4: return tile < kRows < 4 ? 1 : 4, W, 1, T, S > ;
-        case 5: return tile < kRows < 5 ? 1 : 5, W, 1, T, S > ;
-        default: return tile < kRows < 6 ? 1 : 6, W, 1, T, S > ;
+        case 3: return tile<within(3), W, 1, T, S>;
+        case 4: return tile<within(4), W, 1, T, S>;
+        case 5: return tile<within(5), W, 1, T, S>;
+        default: return tile<within(6), W, 1, T, S>;
     }
 }
 
@@ -277,7 +280,14 @@ inline void pack_columns(S* to, const T* from, const Columns& columns, index K, 
 // products
 
 constexpr int kOuterWidth = kRows == 2 ? 2 : 4;  // vectors of a tile
-constexpr index kBlock = 64;  // rows whose right side is packed at once: a panel of it fits the first cache
+
+// Rows whose right side is packed at once: few enough for a panel of it to stay in the first cache, and more where the
+// sums are so many that each pass over them is a way to the third cache.
+constexpr index kBlock = 128, kLargeBlock = 256;
+template <class T>
+inline index block_of(index sums) {
+    return sums * static_cast<index>(sizeof(T)) < (index{1} << 20) ? kBlock : kLargeBlock;
+}
 
 // sums[r][w] += sum over k of a[k][r] b[k][w], for R numbers of the row a[k] (the last of them again where there are
 // fewer) and W packed vectors.
@@ -334,10 +344,11 @@ inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, in
         const index left = blocks - panel * kOuterWidth;
         return static_cast<int>(left < kOuterWidth ? left : kOuterWidth);
     };
-    const T* a_rows[kBlock];
+    const T* a_rows[kLargeBlock];
     Vec<T> sums[kRows * kOuterWidth] = {};
-    for (index r1 = rows; r1 > 0; r1 -= kBlock) {
-        const index K = r1 < kBlock ? r1 : kBlock;
+    const index most = block_of<T>((m_range.to - m_range.from) * N);
+    for (index r1 = rows; r1 > 0; r1 -= most) {
+        const index K = r1 < most ? r1 : most;
         for (index k = 0; k < K; ++k) {  // b as [panel][k][W][L]
             a_rows[k] = a(r1 - 1 - k);
             const T* from = b(r1 - 1 - k);
@@ -367,7 +378,7 @@ inline void add_outer(T* sum, std::ptrdiff_t sum_row, Range m_range, index N, in
 
 template <class T>
 inline index add_outer_scratch(index N) {
-    return divide_up(N, kLanes<T>) * kLanes<T> * kBlock;
+    return divide_up(N, kLanes<T>) * kLanes<T> * kLargeBlock;
 }
 
 }  // namespace elman::ELMAN_ISA

@@ -81,6 +81,7 @@ struct Plan {
     static Plan of(Cell cell, index I, index H) {
         return {cell, I, H, gates_of(cell), Columns::of<T>(H)};
     }
+    index padded(index lanes) const { return units.blocks * lanes; }     // of a row of units
     index width(index lanes) const { return units.blocks * G * lanes; }  // of a row of pre-activations, padded
 };
 
@@ -225,32 +226,43 @@ class Projection {
     index width_, first_ = 0;
 };
 
+// Where everything of an active row lies at one step. What a cell does not have is missing.
+template <class T>
+struct ForwardRow {
+    const T *gates_x, *h_before;   // pre-activations from the input, in panels; the state before the step
+    T *h, *c;                      // where the state after the step goes; the cell, which is updated in place
+    T *gates, *c_kept, *hidden_n;  // of the tape
+    T *reset_h, *update;           // of a GRU that resets before: r h, and z
+};
+
 // One thread's view of a forward pass at one step, for the cells in rnn.h, lstm.h and gru.h.
 template <class T, class S>
 struct ForwardStep {
     const Forward<T>& call;
     const Plan& plan;
-    const ActiveRows& rows;
-    const Projection<T, S>& gates_x;
-    index t, before, n;  // the step, the step before it in the walk, and how many rows have it
-    Range blocks;        // the thread's vectors of units
+    const ForwardRow<T>* rows;
+    index n;       // how many rows have this step
+    Range blocks;  // the thread's vectors of units
     Team& team;
     int me;
     bool alone;  // no other thread works on these rows
-    T* reset_h;  // (B, padded H), of a GRU that resets before: r h, and z
-    T* update;
 
     static constexpr int L = kLanes<T>;
     int lanes(index block) const { return static_cast<int>(std::min<index>(L, plan.H - block * L)); }
-    const T* h_before(index i) const {
-        const index b = rows[i];
-        const bool first = call.walk.reverse ? t == call.walk.length(b) - 1 : t == 0;
-        return first ? call.h0 + b * plan.H : call.h(before, b);
+    auto h_before() const {
+        return [this](index i) { return rows[i].h_before; };
     }
-    T* h(index i) const { return call.h(t, rows[i]); }
-    T* gate(index i, int g) const { return call.gates + ((t * call.walk.B + rows[i]) * plan.G + g) * plan.H; }
-    void keep_gate(index i, int g, index block, Vec<T> value) const {
-        if (call.gates) store_first<T>(gate(i, g) + block * L, value, lanes(block));
+    void keep_gate(const ForwardRow<T>& row, int g, index block, Vec<T> value) const {
+        if (row.gates) store_first<T>(row.gates + g * plan.H + block * L, value, lanes(block));
+    }
+    // Asks for the memory of the tape, which comes while a tile is computed.
+    void fetch_tape(const ForwardRow<T>& row, index block) const {
+        if (!row.gates) return;
+        const index u = block * L;
+        for (int g = 0; g < plan.G; ++g) __builtin_prefetch(row.gates + g * plan.H + u, 1);
+        __builtin_prefetch(row.h + u, 1);
+        if (row.c_kept) __builtin_prefetch(row.c_kept + u, 1);
+        if (row.hidden_n) __builtin_prefetch(row.hidden_n + u, 1);
     }
     void meet() const {
         if (!alone) team.wait();
@@ -260,18 +272,19 @@ struct ForwardStep {
 // The memory of a forward pass, carved from one piece: its own, or what the caller keeps for it.
 template <class T>
 struct ForwardMemory {
-    index slots, width, shares, padded, bytes;
+    index slots, width, shares, padded, most_rows, bytes;
 
     ForwardMemory(const Walk& walk, const Plan& plan, const Sharing& shared) {
         constexpr int L = kLanes<T>;
-        const index most_rows = shared.by_rows ? divide_up(walk.B, shared.count) : walk.B;
+        most_rows = shared.by_rows ? divide_up(walk.B, shared.count) : walk.B;
         slots = std::max<index>(1, std::min(walk.T, std::max<index>(1, kSlots / std::max<index>(most_rows, 1)))) *
                 most_rows;
         width = plan.width(L);
         shares = shared.by_rows ? shared.count : 1;
-        padded = plan.cell == Cell::gru_before ? walk.B * plan.units.blocks * L : 0;
+        padded = plan.cell == Cell::gru_before ? walk.B * plan.padded(L) : 0;
         count_ = shared.count;
-        bytes = (shares * slots * width + 2 * padded) * static_cast<index>(sizeof(T)) + count_ * slots * 16 + 64;
+        bytes = (shares * slots * width + 2 * padded) * static_cast<index>(sizeof(T)) + count_ * slots * 16 +
+                count_ * most_rows * static_cast<index>(sizeof(ForwardRow<T>)) + 64;
     }
     void lie_at(char* memory) {
         gates_x = reinterpret_cast<T*>(memory);
@@ -279,11 +292,13 @@ struct ForwardMemory {
         update = reset_h + padded;
         x_of = reinterpret_cast<const T**>(update + padded);
         slot_of = reinterpret_cast<index*>(x_of + count_ * slots);
+        rows = reinterpret_cast<ForwardRow<T>*>(slot_of + count_ * slots);
     }
     static constexpr index kSlots = 96;  // rows that share a pass over the weights of the input
     T *gates_x = nullptr, *reset_h = nullptr, *update = nullptr;
     const T** x_of = nullptr;
     index* slot_of = nullptr;
+    ForwardRow<T>* rows = nullptr;
 
    private:
     index count_;
@@ -326,6 +341,7 @@ inline void walk_forward(const Forward<T>& call, Step step) {
         const index share_of = by_rows ? me * memory.slots : 0;
         Projection<T, S> projection(call, plan, rows, memory.gates_x + share_of * memory.width,
                                     memory.x_of + me * memory.slots, memory.slot_of + me * memory.slots);
+        ForwardRow<T>* const of_rows = memory.rows + me * memory.most_rows;
         // Where the pool was taken, this thread is alone with all rows, and with the room of all shares.
         const index room = by_rows ? memory.slots : memory.shares * memory.slots;
         const index steps = std::max<index>(1, std::min(walk.T, room / std::max<index>(rows.total(), 1)));
@@ -334,19 +350,22 @@ inline void walk_forward(const Forward<T>& call, Step step) {
             projection.run(walk.reverse ? walk.T - end : done, walk.reverse ? walk.T - done : end, blocks);
             for (index k = done; k < end; ++k) {
                 const index t = walk.reverse ? walk.T - 1 - k : k, before = walk.reverse ? t + 1 : t - 1;
-                const ForwardStep<T, S> at{call,
-                                           plan,
-                                           rows,
-                                           projection,
-                                           t,
-                                           before,
-                                           rows.at(t),
-                                           blocks,
-                                           team,
-                                           me,
-                                           by_rows || team.size == 1,
-                                           memory.reset_h,
-                                           memory.update};
+                const index n = rows.at(t);
+                for (index i = 0; i < n; ++i) {
+                    const index b = rows[i], at = t * walk.B + b;
+                    const bool first = walk.reverse ? t == walk.length(b) - 1 : t == 0;
+                    const auto kept = [at](T* of_all, index each) { return of_all ? of_all + at * each : nullptr; };
+                    of_rows[i] = {projection.slot(t, i),
+                                  first ? call.h0 + b * walk.H : call.h(before, b),
+                                  call.h(t, b),
+                                  call.c_last ? call.c_last + b * walk.H : nullptr,
+                                  kept(call.gates, plan.G * walk.H),
+                                  kept(call.c, walk.H),
+                                  kept(call.hidden_n, walk.H),
+                                  memory.reset_h + b * plan.padded(kLanes<T>),
+                                  memory.update + b * plan.padded(kLanes<T>)};
+                }
+                const ForwardStep<T, S> at{call, plan, of_rows, n, blocks, team, me, by_rows || team.size == 1};
                 step(at);
                 at.meet();
             }

@@ -27,23 +27,21 @@ inline void rnn_step(const ForwardStep<T, S>& at) {
     constexpr int L = kLanes<T>;
     const Range panels = {at.blocks.from / 4, divide_up(at.blocks.to, 4)};
     product_of_columns<T, S>(
-        at.plan.units, at.n, panels, at.plan.H, static_cast<const S*>(at.call.packed->hh),
-        [&](index i) { return at.h_before(i); },
-        [&](index i, index block) { return load(at.gates_x.slot(at.t, i) + block * L); },
+        at.plan.units, at.n, panels, at.plan.H, static_cast<const S*>(at.call.packed->hh), at.h_before(),
+        [&](index i, index block) { return load(at.rows[i].gates_x + block * L); },
         [&](index i, index block, Vec<T> sum) {
-            store_first<T>(at.h(i) + block * L, activated<f, T>(sum), at.lanes(block));
+            store_first<T>(at.rows[i].h + block * L, activated<f, T>(sum), at.lanes(block));
         });
 }
 
 template <Activation f, class T>
 inline void rnn_step_backward(const BackwardStep<T>& at) {
-    at.each_active([&](index row, index u, int lanes) {
-        const Vec<T> h = load_first<T>(at.state(at.call.h_after, row) + u, lanes);
-        store_first<T>(at.d_a(row, 0) + u, at.d_h(row, u, lanes) * slope<f, T>(h), lanes);
+    at.each_active([&](const BackwardRow<T>& row, index u, auto lanes) ELMAN_INLINE {
+        const Vec<T> h = load_first<T>(row.h_after + u, lanes);
+        store_first<T>(row.d_a + u, at.d_h(row, u, lanes) * slope<f, T>(h), lanes);
     });
     at.meet();
-    at.carry_h(
-        at.plan.H, at.work.hh, [&](index row) { return at.d_a(row, 0); }, [](index, index, int) { return Vec<T>{}; });
+    at.carry_h(at.plan.H, at.work.hh, [](const auto& row) { return row.d_a; }, at.nothing());
 }
 
 }  // namespace elman::ELMAN_ISA

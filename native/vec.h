@@ -18,6 +18,9 @@
 #define ELMAN_ISA baseline
 #endif
 
+// For lambdas in inner loops, behind their parameters.
+#define ELMAN_INLINE __attribute__((always_inline))
+
 namespace elman::ELMAN_ISA {
 
 #if defined(__AVX512F__)
