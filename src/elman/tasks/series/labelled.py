@@ -298,7 +298,9 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         self._learn_targets(targets[kept])
         source = self._source(rows, self._target_units(targets), weights, held_out)
         try:
-            yield from self._fit_state.epochs(source, plan, stop)
+            for epoch in self._fit_state.epochs(source, plan, stop):
+                self.n_epochs_ = len(self.history_)  # between epochs it predicts, too
+                yield epoch
         finally:
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
