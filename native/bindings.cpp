@@ -11,71 +11,18 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "bindings_ctc.h"
-#include "calls.h"
+#include "bindings.h"
 #include "isa.h"
-#include "packed.h"
 #include "pool.h"
-#include "stream.h"
 
 namespace nb = nanobind;
 using nb::literals::operator""_a;
 
 namespace elman {
-namespace {
-
-template <class T>
-using Array = nb::ndarray<const T, nb::device::cpu>;
-template <class T>
-using Out = nb::ndarray<T, nb::device::cpu>;
-template <class A>
-using Maybe = std::optional<A>;
-using Ids = Array<std::int64_t>;
 
 const KernelTable* g_table = nullptr;
 
-template <class T>
-const Kernels<T>& of(const KernelTable* table) {
-    if constexpr (sizeof(T) == 4)
-        return table->f32;
-    else
-        return table->f64;
-}
-
-[[noreturn]] void refuse(const std::string& what) { throw nb::value_error(what.c_str()); }
-
-template <class A>
-std::string shape_of(const A& a) {
-    std::string text = "(";
-    for (std::size_t k = 0; k < a.ndim(); ++k) text += (k ? ", " : "") + std::to_string(a.shape(k));
-    return text + (a.ndim() == 1 ? ",)" : ")");
-}
-
-template <class A>
-bool is_aligned(const A& a) {
-    using E = std::remove_pointer_t<decltype(a.data())>;
-    return reinterpret_cast<std::uintptr_t>(a.data()) % alignof(E) == 0;
-}
-
-// Refuses an array of another shape, one whose last axis (or, with `dense`, any) is not contiguous, or one at an
-// address that its type must not have.
-template <class A>
-void check(const char* name, const A& a, std::initializer_list<std::int64_t> shape, bool dense = true) {
-    bool good = a.ndim() == shape.size() && is_aligned(a);
-    std::int64_t expected = 1, size = 1;
-    for (const std::int64_t n : shape) size *= n;
-    for (std::size_t k = shape.size(); good && k-- > 0;) {
-        const std::int64_t n = shape.begin()[k];
-        good = static_cast<std::int64_t>(a.shape(k)) == n;
-        if (size > 0 && n > 1 && (dense || k + 1 == shape.size())) good = good && a.stride(k) == expected;
-        expected *= n;
-    }
-    if (good) return;
-    std::string text;
-    for (const std::int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-    refuse(std::string("native kernels: ") + name + " must be an aligned, contiguous (" + text + "), got " +
-           shape_of(a));
-}
+namespace {
 
 template <class T, class A>
 T* optional_data(const char* name, Maybe<A>& a, std::initializer_list<std::int64_t> shape) {
@@ -144,12 +91,6 @@ struct Given {  // what both directions of a recurrence check alike
 // ------------------------------------------------------------------------------------------------------- packed
 // weights
 
-struct PackedWeights {
-    std::shared_ptr<const Packed> packed;
-    const KernelTable* table;
-    bool is_double;
-};
-
 template <class T>
 PackedWeights pack_recurrent(int cell, Array<T> weight_ih, Array<T> weight_hh, Maybe<Array<T>> bias_ih,
                              Maybe<Array<T>> bias_hh, bool narrow) {
@@ -174,8 +115,6 @@ PackedWeights pack_linear(Array<T> weight, Maybe<Array<T>> bias, bool narrow) {
     return {std::shared_ptr<const Packed>(of<T>(g_table).pack_dense(I, O, weight.data(), start, narrow)), g_table,
             sizeof(T) == 8};
 }
-
-bool is_recurrent(const PackedWeights& weights) { return weights.packed->hh != nullptr; }
 
 // The weights packed for a cell, or for a dense layer where there is none.
 template <class T>
@@ -374,143 +313,8 @@ double read(Array<T> x) {
     return of<T>(g_table).read(x.data(), static_cast<std::int64_t>(x.size()));
 }
 
-// --------------------------------------------------------------------------------------------------------------
-// streams
-
 template <class T>
-struct Program {
-    std::vector<Layer<T>> layers;
-    const KernelTable* table = g_table;
-
-    // Of the tables, which streams share; packed weights belong to whoever packed them.
-    std::int64_t bytes() const {
-        std::size_t count = 0;
-        for (const Layer<T>& layer : layers)
-            if (layer.table) count += layer.table->size() * sizeof(T);
-        return static_cast<std::int64_t>(count);
-    }
-    void take(const PackedWeights& weights, bool recurrent) {
-        if (is_recurrent(weights) != recurrent) refuse("native kernels: packed weights of another layer");
-        if (weights.table != table || weights.is_double != (sizeof(T) == 8))
-            refuse("native kernels: packed weights of another type or instruction set");
-    }
-    void embed(Array<T> weight) {
-        if (weight.ndim() != 2) refuse("native kernels: weight must have two axes");
-        const std::int64_t V = static_cast<std::int64_t>(weight.shape(0)),
-                           O = static_cast<std::int64_t>(weight.shape(1));
-        check("weight", weight, {V, O});
-        Layer<T> layer{Op::embed};
-        layer.I = V;
-        layer.O = O;
-        layer.takes_ids = true;
-        layer.table = std::make_shared<const std::vector<T>>(weight.data(), weight.data() + V * O);
-        add(std::move(layer));
-    }
-    void recurrent(const PackedWeights& weights, bool takes_ids) {
-        take(weights, true);
-        Layer<T> layer{Op::recurrent};
-        layer.cell = weights.packed->cell;
-        layer.I = weights.packed->I;
-        layer.O = weights.packed->H;
-        layer.takes_ids = takes_ids;
-        layer.packed = weights.packed;
-        add(std::move(layer));
-    }
-    void linear(const PackedWeights& weights, int activation) {
-        take(weights, false);
-        if (activation < -1 || activation > 2) refuse("native kernels: no such activation");
-        Layer<T> layer{Op::dense};
-        layer.I = weights.packed->I;
-        layer.O = weights.packed->H;
-        layer.activation = activation;
-        layer.packed = weights.packed;
-        add(std::move(layer));
-    }
-    void add_output_of(int source) {
-        if (layers.empty() || source < -1 || source + 1 >= static_cast<int>(layers.size()))
-            refuse("native kernels: nothing to add there");
-        Layer<T> layer{Op::add_to};
-        layer.source = source;
-        layer.I = layer.O = layers.back().O;
-        const Layer<T>& from = layers[source < 0 ? 0 : static_cast<std::size_t>(source)];
-        if ((source < 0 && from.takes_ids) || (source < 0 ? from.I : from.O) != layer.O)
-            refuse("native kernels: a short cut needs outputs of the same size");
-        add(std::move(layer));
-    }
-    void add(Layer<T> layer) {
-        if (layer.takes_ids ? !layers.empty() : !layers.empty() && layers.back().O != layer.I)
-            refuse("native kernels: layers do not fit together");
-        layers.push_back(std::move(layer));
-    }
-};
-
-template <class T>
-class BoundStream {
-   public:
-    BoundStream(const Program<T>& program, std::int64_t B)
-        : layers_(std::make_shared<const std::vector<Layer<T>>>(program.layers)),
-          stream_(of<T>(program.table), layers_, B) {
-        if (layers_->empty() || B < 1) refuse("native kernels: a stream needs a layer and a row");
-    }
-
-    void step(Array<T> x, Out<T> y) {
-        const Layer<T>& first = layers_->front();
-        if (first.takes_ids) refuse("Stream.step: x must be token ids");
-        check_row("x", x, first.I);
-        run(x.data(), nullptr, y);
-    }
-
-    void step_ids(Ids ids, Out<T> y) {
-        const Layer<T>& first = layers_->front();
-        if (!first.takes_ids) refuse("Stream.step: x must be features, not token ids");
-        check("x", ids, {stream_.batch()});
-        for (std::int64_t b = 0; b < stream_.batch(); ++b)
-            if (ids.data()[b] < 0 || ids.data()[b] >= first.I)
-                refuse("Stream.step: token ids must be 0 to " + std::to_string(first.I - 1) + ", got " +
-                       std::to_string(ids.data()[b]));
-        run(nullptr, ids.data(), y);
-    }
-
-    void step_id(std::int64_t id, Out<T> y) {
-        const Layer<T>& first = layers_->front();
-        if (!first.takes_ids || stream_.batch() != 1 || id < 0 || id >= first.I)
-            refuse("Stream.step: not a token id here");
-        run(nullptr, &id, y);
-    }
-
-    // The states of a layer, as views of the stream's own memory, each (B, H).
-    nb::list states(nb::handle self, std::size_t layer) {
-        nb::list found;
-        for (std::vector<T>* part : {&stream_.h(layer), &stream_.c(layer)}) {
-            if (part->empty()) continue;
-            const std::size_t B = static_cast<std::size_t>(stream_.batch());
-            found.append(nb::ndarray<nb::numpy, T>(part->data(), {B, part->size() / B}, self).cast());
-        }
-        return found;
-    }
-    std::int64_t bytes() const { return stream_.bytes(); }
-
-   private:
-    // (B, F), or (F,) of a stream of one row.
-    template <class A>
-    void check_row(const char* name, const A& a, std::int64_t F) const {
-        if (a.ndim() == 1 && stream_.batch() == 1) return check(name, a, {F});
-        check(name, a, {stream_.batch(), F});
-    }
-
-    void run(const T* x, const std::int64_t* ids, Out<T>& y) {
-        check_row("y", y, layers_->back().O);
-        if (stream_.work() < 1e5) return stream_.step(x, ids, y.data());  // shorter than handing over the lock
-        nb::gil_scoped_release released;
-        stream_.step(x, ids, y.data());
-    }
-
-    std::shared_ptr<const std::vector<Layer<T>>> layers_;
-    Stream<T> stream_;
-};
-
-template <class T>
-void bind(nb::module_& m, const char* program, const char* stream) {
+void bind(nb::module_& m) {
     m.def("forward", forward<T>, "cell"_a, "x"_a.none(), "ids"_a.none(), "weight_ih"_a.noconvert(),
           "weight_hh"_a.noconvert(), "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "packed"_a.none(),
           "lengths"_a.none(), "reverse"_a, "h0"_a.noconvert(), "c0"_a.noconvert().none(), "h"_a.noconvert(),
@@ -535,21 +339,6 @@ void bind(nb::module_& m, const char* program, const char* stream) {
           "d_y"_a.noconvert());
     m.def("scatter", scatter<T>, "ids"_a, "rows"_a.noconvert(), "table"_a.noconvert());
     m.def("read", read<T>, "x"_a.noconvert());
-    nb::class_<Program<T>>(m, program)
-        .def(nb::init<>())
-        .def("embed", &Program<T>::embed)
-        .def("recurrent", &Program<T>::recurrent)
-        .def("linear", &Program<T>::linear)
-        .def("add_output_of", &Program<T>::add_output_of)
-        .def_prop_ro("nbytes", &Program<T>::bytes);
-    nb::class_<BoundStream<T>>(m, stream)
-        .def(nb::init<const Program<T>&, std::int64_t>())
-        .def("step", &BoundStream<T>::step, "x"_a.noconvert(), "y"_a.noconvert())
-        .def("step_ids", &BoundStream<T>::step_ids, "ids"_a.noconvert(), "y"_a.noconvert())
-        .def("step_id", &BoundStream<T>::step_id, "id"_a, "y"_a.noconvert())
-        .def("states",
-             [](nb::handle self, std::size_t layer) { return nb::cast<BoundStream<T>&>(self).states(self, layer); })
-        .def_prop_ro("nbytes", &BoundStream<T>::bytes);
 }
 
 }  // namespace
@@ -573,12 +362,13 @@ NB_MODULE(_native, m) {
             }
         refuse("this machine or this build has no " + name);
     });
-    bind_ctc(m, &g_table);
+    bind_ctc(m);
     m.def("threads", threads);
     m.def("set_threads", set_threads);
     nb::class_<PackedWeights>(m, "PackedWeights").def_prop_ro("nbytes", [](const PackedWeights& w) {
         return w.packed->bytes;
     });
-    bind<float>(m, "Program32", "Stream32");
-    bind<double>(m, "Program64", "Stream64");
+    bind<float>(m);
+    bind<double>(m);
+    bind_streams(m);
 }

@@ -1,16 +1,13 @@
-#include "bindings_ctc.h"
+// The part of the door to Python for CTC: the loss, and prefix beam search.
 
 #include <algorithm>
 #include <string>
 #include <vector>
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
 #include "beam.h"
-
-namespace nb = nanobind;
-using nb::literals::operator""_a;
+#include "bindings.h"
 
 namespace elman {
 namespace {
@@ -21,8 +18,6 @@ template <class T, int N>
 using DenseOut = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Strided = nb::ndarray<T, nb::ndim<3>, nb::device::cpu>;
-
-const KernelTable* const* g_table = nullptr;
 
 void require(bool good, const char* what) {
     if (!good) throw nb::value_error((std::string("native kernels: ctc: ") + what).c_str());
@@ -64,9 +59,9 @@ void ctc(Strided<const T> y, Dense<std::int64_t, 1> lengths, Dense<std::int64_t,
                          {d_y.data(), d_y.stride(0), d_y.stride(1)}};
     nb::gil_scoped_release released;
     if constexpr (sizeof(T) == 4)
-        (*g_table)->f32.ctc(call);
+        g_table->f32.ctc(call);
     else
-        (*g_table)->f64.ctc(call);
+        g_table->f64.ctc(call);
 }
 
 template <class T>
@@ -120,8 +115,7 @@ struct BoundBeam {
 
 }  // namespace
 
-void bind_ctc(nb::module_& m, const KernelTable* const* table) {
-    g_table = table;
+void bind_ctc(nb::module_& m) {
     m.def("ctc", ctc<float>, "y"_a.noconvert(), "lengths"_a, "targets"_a, "starts"_a, "blank"_a, "from_logits"_a,
           "losses"_a.noconvert(), "d_y"_a.noconvert());
     m.def("ctc", ctc<double>, "y"_a.noconvert(), "lengths"_a, "targets"_a, "starts"_a, "blank"_a, "from_logits"_a,

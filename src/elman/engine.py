@@ -6,6 +6,7 @@ may share it. A `Stream` is the one object that holds a state on purpose: sequen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -149,7 +150,13 @@ class Stream:
         self._dtype = engine._params.dtype
         self._start = _start_of(layer, engine._params, self._B)
         chain = engine._chain
-        self._steps = _PythonSteps(engine, self._B) if chain is None else _NativeSteps(engine, chain, batch_size)
+        self._steps: _NativeSteps | _PythonSteps
+        if chain is None:
+            self._steps = _PythonSteps(engine, self._B)
+            self._step = _never
+        else:
+            self._steps = _NativeSteps(engine, chain, batch_size)
+            self._step = self._steps.step
         self.reset()
 
     def step(self, x: Any, out: Array | None = None) -> Array:
@@ -158,22 +165,21 @@ class Stream:
         With `out`, a contiguous array of that shape, the output goes there and nothing is allocated.
         Raises ValueError or TypeError, the state being as before, for an x or an `out` that does not fit.
         """
-        if out is None:
-            out = self._empty()
-        if isinstance(self._steps, _NativeSteps):
-            try:
-                self._steps.step(x, out)
-                return out
-            except (TypeError, ValueError):
-                pass  # it is cast, or refused in words
+        y: Array | None = self._step(x, out)
+        return self._cast_step(x, out) if y is None else y
+
+    def _cast_step(self, x: Any, out: Array | None) -> Array:
+        """Take a step whose x is not of the right type yet, or refuse it in words."""
         x = self._checked(x)
+        if out is None:
+            out = np.empty(self._out_shape, self._dtype)
         if self._out_is_wrong(out):
             raise ValueError(
                 f"Stream.step: out must be a contiguous {self._out_shape} {self._dtype}, "
                 f"got {np.shape(out)} {getattr(out, 'dtype', type(out).__name__)}"
             )
-        self._steps.step(x, out)
-        return out
+        y: Array = self._steps.step(x, out)
+        return y
 
     def reset(self, rows: Any = None) -> None:
         """Begin anew, all rows or those that `rows` names (an index, a list of them, or a mask (B,))."""
@@ -208,19 +214,17 @@ class Stream:
         size = self._steps.out_size
         return (size,) if self.batch_size is None else (self._B, size)
 
-    def _empty(self) -> Array:
-        return np.empty(self._out_shape, self._dtype)
-
     def _out_is_wrong(self, out: Any) -> bool:
         right = isinstance(out, np.ndarray) and out.shape == self._out_shape and out.dtype == self._dtype
         return not (right and out.flags.carray)
 
     def _checked(self, x: Any) -> Any:
-        """Return x (B, I) or ids (B,) or one id, of the engine's type; raise in words where it does not fit."""
+        """Return x (B, I) or ids (B,), for one row (I,) or an id, of the engine's type; raise in words where it is not."""
         layer, where = self.engine.layer, f"Stream of {self.engine.layer!r}"
         if not layer.takes_tokens:
             x = checks.real_array(where, "x", x, self._dtype)
-            return checks.one_step(where, x, self.batch_size, layer.in_size or 0)
+            x = checks.one_step(where, x, self.batch_size, layer.in_size or 0)
+            return x[0] if self.batch_size is None else x
         ids = checks.token_input(where, np.atleast_1d(checks.any_array(x)))
         ids = checks.one_step(where, ids, self.batch_size)
         checks.token_range(where, ids[None], layer.in_size or 0)
@@ -269,17 +273,20 @@ class _Chain(NamedTuple):
         return cls(program, recurrent) if count else None
 
 
+def _never(x: Any, out: Array | None) -> Array | None:
+    """Take no step: every x is looked at first."""
+    return None
+
+
 class _NativeSteps:
     """Steps through a chain of layers in one native call each."""
 
     def __init__(self, engine: Engine, chain: _Chain, batch_size: int | None) -> None:
         kind = getattr(engine._native, f"Stream{8 * engine._params.dtype.itemsize}")
-        self._stream = kind(chain.program, 1 if batch_size is None else batch_size)
+        self._stream = kind(chain.program, -1 if batch_size is None else batch_size)
         self._recurrent = chain.recurrent
         self.out_size = engine.layer.out_size or engine.layer.in_size or 0
-        self.step = self._stream.step
-        if engine.layer.takes_tokens:
-            self.step = self._stream.step_id if batch_size is None else self._stream.step_ids
+        self.step: Callable[[Any, Array | None], Array | None] = self._stream.step
 
     def states(self) -> list[Array]:
         return [view for place in self._recurrent for view in self._stream.states(place)]
@@ -293,17 +300,18 @@ class _PythonSteps:
     """Steps by calls with sequences of one step: for layers that the native stream does not have, and for NumPy."""
 
     def __init__(self, engine: Engine, B: int) -> None:
-        self._engine = engine
+        self._engine, self._B = engine, B
         self._tokens = engine.layer.takes_tokens
         self._state = tree_map(np.array, _start_of(engine.layer, engine._params, B))
         self.out_size = engine.layer.out_size or engine.layer.in_size or 0
 
-    def step(self, x: Any, out: Array) -> None:
-        x = np.reshape(x, (-1, 1)) if self._tokens else x[:, None]
+    def step(self, x: Any, out: Array) -> Array:
+        x = np.reshape(x, (self._B, 1) if self._tokens else (self._B, 1, -1))
         y, state = self._engine(x, self._state)
         out[...] = y[:, 0].reshape(out.shape)
         for view, leaf in zip(self.states(), _leaves(state), strict=True):
             view[...] = leaf
+        return out
 
     def states(self) -> list[Array]:
         return _leaves(self._state)
