@@ -150,13 +150,8 @@ class Stream:
         self._dtype = engine._params.dtype
         self._start = _start_of(layer, engine._params, self._B)
         chain = engine._chain
-        self._steps: _NativeSteps | _PythonSteps
-        if chain is None:
-            self._steps = _PythonSteps(engine, self._B)
-            self._step = _never
-        else:
-            self._steps = _NativeSteps(engine, chain, batch_size)
-            self._step = self._steps.step
+        self._steps = _PythonSteps(engine, self._B) if chain is None else _NativeSteps(engine, chain, batch_size)
+        self._quick_step: Callable[[Any, Array | None], Array | None] = self._steps.quick_step
         self.reset()
 
     def step(self, x: Any, out: Array | None = None) -> Array:
@@ -165,7 +160,7 @@ class Stream:
         With `out`, a contiguous array of that shape, the output goes there and nothing is allocated.
         Raises ValueError or TypeError, the state being as before, for an x or an `out` that does not fit.
         """
-        y: Array | None = self._step(x, out)
+        y = self._quick_step(x, out)
         return self._cast_step(x, out) if y is None else y
 
     def _cast_step(self, x: Any, out: Array | None) -> Array:
@@ -178,8 +173,8 @@ class Stream:
                 f"Stream.step: out must be a contiguous {self._out_shape} {self._dtype}, "
                 f"got {np.shape(out)} {getattr(out, 'dtype', type(out).__name__)}"
             )
-        y: Array = self._steps.step(x, out)
-        return y
+        self._steps.step(x, out)
+        return out
 
     def reset(self, rows: Any = None) -> None:
         """Begin anew, all rows or those that `rows` names (an index, a list of them, or a mask (B,))."""
@@ -219,7 +214,7 @@ class Stream:
         return not (right and out.flags.carray)
 
     def _checked(self, x: Any) -> Any:
-        """Return x (B, I) or ids (B,), for one row (I,) or an id, of the engine's type; raise in words where it is not."""
+        """Return x (B, I) or ids (B,), of one row (I,) or an id, of the engine's type; raise in words where not."""
         layer, where = self.engine.layer, f"Stream of {self.engine.layer!r}"
         if not layer.takes_tokens:
             x = checks.real_array(where, "x", x, self._dtype)
@@ -273,11 +268,6 @@ class _Chain(NamedTuple):
         return cls(program, recurrent) if count else None
 
 
-def _never(x: Any, out: Array | None) -> Array | None:
-    """Take no step: every x is looked at first."""
-    return None
-
-
 class _NativeSteps:
     """Steps through a chain of layers in one native call each."""
 
@@ -286,7 +276,7 @@ class _NativeSteps:
         self._stream = kind(chain.program, -1 if batch_size is None else batch_size)
         self._recurrent = chain.recurrent
         self.out_size = engine.layer.out_size or engine.layer.in_size or 0
-        self.step: Callable[[Any, Array | None], Array | None] = self._stream.step
+        self.step = self.quick_step = self._stream.step  # None is the answer to what does not fit
 
     def states(self) -> list[Array]:
         return [view for place in self._recurrent for view in self._stream.states(place)]
@@ -305,13 +295,15 @@ class _PythonSteps:
         self._state = tree_map(np.array, _start_of(engine.layer, engine._params, B))
         self.out_size = engine.layer.out_size or engine.layer.in_size or 0
 
-    def step(self, x: Any, out: Array) -> Array:
+    def quick_step(self, *_: Any) -> None:
+        """Take no step: every x is looked at first."""
+
+    def step(self, x: Any, out: Array) -> None:
         x = np.reshape(x, (self._B, 1) if self._tokens else (self._B, 1, -1))
         y, state = self._engine(x, self._state)
         out[...] = y[:, 0].reshape(out.shape)
         for view, leaf in zip(self.states(), _leaves(state), strict=True):
             view[...] = leaf
-        return out
 
     def states(self) -> list[Array]:
         return _leaves(self._state)

@@ -17,7 +17,7 @@ ROOT = Path(elman.__file__).parent
 # From left to right: a module may import what stands before its own place, and its own package.
 ORDER = [
     {"version", "trees", "params"},  # helpers, and the one type of tree of arrays
-    {"checks", "storage"},
+    {"checks", "storage", "padding"},
     {"kernels"},
     {"layers"},
     {"model"},

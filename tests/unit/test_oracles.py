@@ -234,7 +234,7 @@ def padding_of_d_y_reaches_the_weights(patch):
 
         def change(original):
             def backward(self, params, tape, d_y, d_state, grads, context):
-                return original(self, params, tape, d_y, d_state, grads, context._replace(valid=None))
+                return original(self, params, tape, d_y, d_state, grads, context._replace(lengths=None))
 
             return backward
 

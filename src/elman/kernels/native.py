@@ -13,7 +13,6 @@ import numpy as np
 
 from elman import _native
 from elman.kernels import reference
-from elman.kernels.reference import outputs, valid_steps
 from elman.kernels.spec import (
     GRUState,
     GRUTape,
@@ -26,6 +25,7 @@ from elman.kernels.spec import (
     Steps,
     Weights,
 )
+from elman.padding import fill_padding
 from elman.params import Array
 
 # As the native module numbers them.
@@ -46,8 +46,11 @@ def _whole(x: Array) -> Array:
     return np.require(x, requirements=["C", "A"])
 
 
-def _lengths(steps: Steps) -> Array | None:
-    return None if steps.lengths is None else np.ascontiguousarray(steps.lengths, np.int64)
+def _lengths(steps: Steps, T: int) -> Array | None:
+    """Return the lengths (B,), or None where every step is valid."""
+    if steps.lengths is None or (steps.lengths == T).all():
+        return None
+    return np.ascontiguousarray(steps.lengths, np.int64)
 
 
 def _split(x: Array) -> tuple[Array | None, Array | None]:
@@ -125,26 +128,22 @@ def _forward(
     T, B, H, dtype = len(x), x.shape[1], weights.weight_hh.shape[1], weights.weight_hh.dtype
     G = len(weights.weight_hh) // H
     features, ids = _split(x)
-    lengths = _lengths(steps)
-    valid = valid_steps(steps, T)
-    if valid is None:
-        lengths = None
+    lengths = _lengths(steps, T)
     start = [_whole(s) for s in state]
     last = [np.empty((B, H), dtype) for _ in state]
     h = c = gates = hidden_n = y = None
     after = slice(0, T) if steps.reverse else slice(1, T + 1)
-    room = np.empty if valid is None else np.zeros  # padding is never written
     if keep:
-        h = room((T + 1, B, H), dtype)
+        h = np.empty((T + 1, B, H), dtype)
         y = h[after]
         if cell == "lstm":
-            c = room((T + 1, B, H), dtype)
+            c = np.empty((T + 1, B, H), dtype)
         if cell in ("lstm", "gru_after", "gru_before"):
-            gates = room((T, B, G * H), dtype)
+            gates = np.empty((T, B, G * H), dtype)
         if cell == "gru_after":
-            hidden_n = room((T, B, H), dtype)
+            hidden_n = np.empty((T, B, H), dtype)
     else:
-        y = room((B, T, H), dtype).swapaxes(0, 1)  # batch first outside
+        y = np.empty((B, T, H), dtype).swapaxes(0, 1)  # batch first outside
     _native.forward(
         CELLS[cell],
         features,
@@ -168,19 +167,18 @@ def _forward(
     for states, first, end in ((h, start[0], last[0]), (c, start[-1], last[-1])):
         if states is not None:
             states[T if steps.reverse else 0] = first
-            if valid is not None:
-                _stand_still(states[after], valid, first if steps.reverse else end)
-    if valid is not None:
-        if h is not None:
-            y = outputs(h, steps, valid)
-        elif steps.hold:
-            _stand_still(y, valid, start[0] if steps.reverse else last[0])
+            if lengths is not None:  # there the state stands still
+                fill_padding(states[after], lengths, first if steps.reverse else end)
+    if lengths is not None:  # the kernels write valid steps only
+        for kept in (gates, hidden_n):
+            if kept is not None:
+                fill_padding(kept, lengths)
+        if not steps.hold:
+            y = y if h is None else y.copy()
+            fill_padding(y, lengths)
+        elif h is None:
+            fill_padding(y, lengths, start[0] if steps.reverse else last[0])
     return _Passed(y, h, c, gates, hidden_n, last)
-
-
-def _stand_still(states: Array, valid: Array, state: Array) -> None:
-    """Fill the padded steps of states (T, B, H) with the state that stands still there, (B, H)."""
-    np.copyto(states, state, where=~valid)
 
 
 def _backward(
@@ -199,20 +197,22 @@ def _backward(
     """Return d_x, the gradients of the first state, and those of the states on the way."""
     T = len(x)
     features, ids = _split(x)
-    valid = valid_steps(steps, T)
+    lengths = _lengths(steps, T)
     d_start = [np.array(d, order="C") for d in d_state]
     d_steps = [np.empty((T, *d.shape), d.dtype) for d in d_state]
     before, after = (slice(1, T + 1), slice(0, T)) if steps.reverse else (slice(0, T), slice(1, T + 1))
     d_x = None
     if ids is None:
-        d_x = (np.empty if valid is None else np.zeros)(x.shape, x.dtype)
+        d_x = np.empty(x.shape, x.dtype)
+        if lengths is not None:
+            fill_padding(d_x, lengths)
     _native.backward(
         CELLS[cell],
         features,
         ids,
         weights.weight_ih,
         weights.weight_hh,
-        None if valid is None else _lengths(steps),
+        lengths,
         steps.reverse,
         steps.hold,
         h[before],

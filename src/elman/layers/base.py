@@ -11,6 +11,7 @@ import numpy as np
 from elman import checks, kernels
 from elman.kernels.spec import Kernels
 from elman.layers.boundary import Form, arrange, inside, outside
+from elman.padding import without_padding
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_map
 
@@ -212,8 +213,8 @@ class Layer(abc.ABC):
             raise ValueError(f"{where}: grads must have the names and shapes of params")
         d_x, d_state, d_states = self._backward(params, tape.layer, d_y, d_state, grads, tape.context)
         if d_x is not None:
-            if tape.context.valid is not None:  # padding was never an input
-                d_x = np.where(tape.context.valid, d_x, 0)
+            if tape.context.lengths is not None:  # padding was never an input
+                d_x = without_padding(d_x, tape.context.lengths)
             d_x = outside(d_x.copy() if d_x is d_y else d_x, tape.form)
         return Backward(grads, d_x, d_state, tree_map(lambda d: outside(d, tape.form), d_states))
 
@@ -231,7 +232,7 @@ class Layer(abc.ABC):
         checks.generator(repr(self), rng)
         x, form = self.arrange(x, lengths, params.dtype)
         if keep:
-            x = tree_map(lambda a: a.copy(), x)  # whatever happens to the caller's array before the backward
+            x = tree_map(lambda a: a.copy(order="K"), x)  # whatever happens to the caller's array before the backward
         context = Context(form.lengths, form.valid, rng, keep, twin)
         y, state, tape = self._forward(params, x, state, context)
         y = y.copy() if y is x else y  # never the caller's own array

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman import checks
+from elman.padding import without_padding
 from elman.params import Array
 
 
@@ -31,11 +32,11 @@ def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None,
     def check(name: str, value: Any) -> Array:
         return checks.token_input(name, value) if tokens else checks.sequence_input(name, value, size, dtype)
 
-    kind = "batch"
+    kind, clear = "batch", True
     if isinstance(x, list) and all(checks.any_array(row).ndim == own_axes for row in x):
         if lengths is not None:
             raise ValueError(f"{where}: a list of sequences has lengths of its own; pass no lengths")
-        kind = "list"
+        kind, clear = "list", False
         rows = [check(f"{where}: sequence {k}", row) for k, row in enumerate(x)]
         x, lengths = pad(rows, np.intp if tokens else dtype, () if tokens else (size or 0,))
     else:
@@ -51,7 +52,7 @@ def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None,
             lengths = None
         else:
             valid = (np.arange(T)[:, None] < lengths)[:, :, None]
-            x = np.where(valid[:, :, 0] if tokens else valid, x, 0)
+            x = without_padding(x, lengths) if clear else x
     if tokens and size is not None:
         checks.token_range(where, x, size)
     return x, Form(kind, lengths, valid, (T, B))

@@ -9,6 +9,7 @@ import numpy as np
 
 from elman import checks, kernels
 from elman.layers.base import Context, Layer
+from elman.padding import fill_padding, without_padding
 from elman.params import Array, Params, Shapes
 
 
@@ -49,14 +50,14 @@ class Embedding(Layer):
 
     def _forward(self, params: Params, x: Array, state: Any, context: Context) -> tuple[Array, Any, Any]:
         y = params["weight"][x]
-        if context.valid is not None:
-            y = np.where(context.valid, y, 0)
+        if context.lengths is not None:
+            fill_padding(y, context.lengths)
         return y, (), x
 
     def _backward(
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
     ) -> tuple[Array | None, Any, Any]:
-        if context.valid is not None:
-            d_y = np.where(context.valid, d_y, 0)
+        if context.lengths is not None:
+            d_y = without_padding(d_y, context.lengths)
         kernels.active().scatter_rows(tape, d_y.reshape(-1, self.output_size), grads["weight"])
         return None, (), ()

@@ -11,6 +11,7 @@ from elman import checks, kernels
 from elman.kernels.reference import ACTIVATIONS, DERIVATIVES
 from elman.layers.base import Context, Layer
 from elman.layers.initial import glorot
+from elman.padding import fill_padding, without_padding
 from elman.params import Array, Params, Shapes
 
 
@@ -59,16 +60,16 @@ class Linear(Layer):
         y = context.kernels().project(x, params["weight"], params.get("bias"))
         if self.activation is not None:
             y = context.kernels().activate(self.activation, y)
-        if context.valid is not None:
-            y = np.where(context.valid, y, 0)
+        if context.lengths is not None:
+            fill_padding(y, context.lengths)
         return y, (), (x, y)
 
     def _backward(
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
     ) -> tuple[Array | None, Any, Any]:
         x, y = tape
-        if context.valid is not None:
-            d_y = np.where(context.valid, d_y, 0)
+        if context.lengths is not None:
+            d_y = without_padding(d_y, context.lengths)
         if self.activation is not None:
             d_y = d_y * DERIVATIVES[self.activation](y)
         d_x = kernels.active().project_backward(x, params["weight"], d_y, grads["weight"], grads.get("bias"))
