@@ -86,13 +86,12 @@ template <class T>
 inline void pass_padding(const Backward<T>& call, const ActiveRows& rows, index from, index t, Range units) {
     const index H = call.walk.H;
     for (index row = from; row < rows.total(); ++row) {
-        const index b = rows[row], place = (t * call.walk.B + b) * H;
-        for (index u = units.from; u < units.to; ++u) {
-            T& carry = call.d_h[b * H + u];
-            if (call.walk.hold) carry += call.d_y(t, b)[u];
-            call.d_h_steps[place + u] = carry;
-            if (call.d_c) call.d_c_steps[place + u] = call.d_c[b * H + u];
-        }
+        const index b = rows[row], n = units.to - units.from, own = b * H + units.from;
+        const index place = t * call.walk.B * H + own;
+        if (call.walk.hold)
+            for (index u = 0; u < n; ++u) call.d_h[own + u] += call.d_y(t, b)[units.from + u];
+        std::copy_n(call.d_h + own, n, call.d_h_steps + place);
+        if (call.d_c) std::copy_n(call.d_c + own, n, call.d_c_steps + place);
     }
 }
 

@@ -133,15 +133,16 @@ def _forward(
     last = [np.empty((B, H), dtype) for _ in state]
     h = c = gates = hidden_n = y = None
     after = slice(0, T) if steps.reverse else slice(1, T + 1)
+    room = np.empty if lengths is None else np.zeros  # of what is never written at padding
     if keep:
         h = np.empty((T + 1, B, H), dtype)
         y = h[after]
         if cell == "lstm":
             c = np.empty((T + 1, B, H), dtype)
         if cell in ("lstm", "gru_after", "gru_before"):
-            gates = np.empty((T, B, G * H), dtype)
+            gates = room((T, B, G * H), dtype)
         if cell == "gru_after":
-            hidden_n = np.empty((T, B, H), dtype)
+            hidden_n = room((T, B, H), dtype)
     else:
         y = np.empty((B, T, H), dtype).swapaxes(0, 1)  # batch first outside
     _native.forward(
@@ -169,15 +170,11 @@ def _forward(
             states[T if steps.reverse else 0] = first
             if lengths is not None:  # there the state stands still
                 fill_padding(states[after], lengths, first if steps.reverse else end)
-    if lengths is not None:  # the kernels write valid steps only
-        for kept in (gates, hidden_n):
-            if kept is not None:
-                fill_padding(kept, lengths)
-        if not steps.hold:
-            y = y if h is None else y.copy()
-            fill_padding(y, lengths)
-        elif h is None:
-            fill_padding(y, lengths, start[0] if steps.reverse else last[0])
+    if lengths is not None and not steps.hold:
+        y = y if h is None else y.copy()
+        fill_padding(y, lengths)
+    elif lengths is not None and h is None:
+        fill_padding(y, lengths, start[0] if steps.reverse else last[0])
     return _Passed(y, h, c, gates, hidden_n, last)
 
 

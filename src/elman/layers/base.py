@@ -11,7 +11,7 @@ import numpy as np
 from elman import checks, kernels
 from elman.kernels.spec import Kernels
 from elman.layers.boundary import Form, arrange, inside, outside
-from elman.padding import without_padding
+from elman.padding import fill_padding
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_map
 
@@ -213,9 +213,10 @@ class Layer(abc.ABC):
             raise ValueError(f"{where}: grads must have the names and shapes of params")
         d_x, d_state, d_states = self._backward(params, tape.layer, d_y, d_state, grads, tape.context)
         if d_x is not None:
+            d_x = d_x.copy() if np.may_share_memory(d_x, d_y) else d_x
             if tape.context.lengths is not None:  # padding was never an input
-                d_x = without_padding(d_x, tape.context.lengths)
-            d_x = outside(d_x.copy() if d_x is d_y else d_x, tape.form)
+                fill_padding(d_x, tape.context.lengths)
+            d_x = outside(d_x, tape.form)
         return Backward(grads, d_x, d_state, tree_map(lambda d: outside(d, tape.form), d_states))
 
     def _call(
