@@ -1,4 +1,4 @@
-"""What the machine can do, measured in the same rounds: a product of matrices, and reading memory once."""
+"""What the machine can do, measured in the same rounds: multiplying and adding, products, and reading memory once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.speed.contestants import Run, missing
 
 SGEMM_SIZE = 2048
 SGEMM_FLOPS = 2 * SGEMM_SIZE**3
+PEAK_ROUNDS = 100_000
 READS = 64  # of the whole memory in one call, so that the cost of the call does not count
 
 
@@ -28,6 +29,17 @@ def sgemm() -> tuple[str, Run]:
 
     left, right, product = map(torch.from_numpy, (a, b, out))
     return "torch", Run(lambda: torch.mm(left, right, out=product), dict, torch.inference_mode)
+
+
+def peak() -> tuple[str, Run, int] | None:
+    """Return how, a call in which one core multiplies and adds numbers in registers, and how often it does.
+
+    Nothing that computes with float32 is faster. None without a compiler.
+    """
+    library = _library()
+    if library is None:
+        return None
+    return "C", Run(lambda: library.multiply_add(PEAK_ROUNDS), dict), PEAK_ROUNDS * library.multiply_add(0)
 
 
 def read(n_bytes: int) -> tuple[str, Run]:
@@ -54,17 +66,18 @@ def read(n_bytes: int) -> tuple[str, Run]:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """Return read_probe.c, compiled for this processor; None without a compiler."""
+    """Return probes.c, compiled for this processor; None without a compiler."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "read_probe.so"
-        source = Path(__file__).with_name("read_probe.c")
+        path = Path(folder) / "probes.so"
+        source = Path(__file__).with_name("probes.c")
         command = [compiler, "-O3", "-march=native", "-shared", "-fPIC", source, "-o", path]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             return None
         library = ctypes.CDLL(str(path))
     library.read_lines.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
     library.read_lines.restype = ctypes.c_longlong
+    library.multiply_add.argtypes, library.multiply_add.restype = [ctypes.c_long], ctypes.c_long
     return library

@@ -47,6 +47,7 @@ class Row:
     full_s: dict[str, float]  # of a ragged batch's computation with all rows full
     share: float  # valid steps of all steps
     sgemm_gflops: float | None
+    peak_gflops: float | None  # of one core, in registers
     read_s: float | None  # of reading the weights once
 
     @property
@@ -70,6 +71,11 @@ class Row:
         return 100 * self.gflops / self.sgemm_gflops if self.gflops and self.sgemm_gflops else None
 
     @property
+    def peak_percent(self) -> float | None:
+        """Our rate as a part of what the cores can multiply and add at most, measured in this cell's rounds."""
+        return 100 * self.gflops / (self.peak_gflops * self.threads) if self.gflops and self.peak_gflops else None
+
+    @property
     def ragged_cost(self) -> dict[str, float]:
         """By name: the time of the ragged batch, over its share of valid steps of the time of the full batch."""
         times = {OURS: self.ours_s, **self.others_s}
@@ -89,7 +95,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
             times = {name: entrant["median_s"] for name, entrant in record["entrants"].items()}
             if OURS not in times:
                 continue
-            sgemm = times.pop("sgemm", None)
+            sgemm, peak = times.pop("sgemm", None), times.pop("peak", None)
             found.append(
                 Row(
                     cell=Cell(**record["cell"]),
@@ -98,6 +104,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
                     full_s={name.removesuffix(FULL): times.pop(name) for name in list(times) if name.endswith(FULL)},
                     share=record["share"],
                     sgemm_gflops=record["sgemm_flops"] / sgemm / 1e9 if sgemm else None,
+                    peak_gflops=record["peak_flops"] / peak / 1e9 if peak else None,
                     read_s=times.pop("read", None),
                     others_s=times,
                 )
@@ -210,7 +217,7 @@ def _threads(threads: int) -> str:
     return f"{threads} thread{'s' * (threads != 1)}"
 
 
-HEAD = ("cell", "threads", "ours", "best opponent", "", "ratio", "GFLOP/s", "% of sgemm", "note")
+HEAD = ("cell", "threads", "ours", "best opponent", "", "ratio", "GFLOP/s", "% of sgemm", "% of peak", "note")
 
 
 def table(chosen: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -236,6 +243,7 @@ def table(chosen: Sequence[Row]) -> list[tuple[str, ...]]:
                 f"{row.ratio:.2f}" if row.best else "",
                 f"{row.gflops:.1f}" if row.gflops else "",
                 f"{row.sgemm_percent:.0f}" if row.sgemm_percent else "",
+                f"{row.peak_percent:.0f}" if row.peak_percent else "",
                 note,
             )
         )

@@ -82,6 +82,9 @@ def prepare(cell: Cell, contestants: dict[str, Contestant], plan: Plan) -> tuple
     else:
         record["sgemm_flops"] = probes.SGEMM_FLOPS
         field.add("sgemm", *probes.sgemm())
+        if found := probes.peak():
+            *peak, record["peak_flops"] = found
+            field.add("peak", *peak)
     return field, record
 
 

@@ -212,6 +212,10 @@ def test_probes_measure_something():
     who, sgemm = probes.sgemm()
     assert who in ("numpy", "torch")
     assert 1e9 < probes.SGEMM_FLOPS / measure.seconds_per_call(sgemm, 1) < 1e13
+    if peak := probes.peak():
+        _, multiply_add, flops = peak
+        seconds = min(measure.seconds_per_call(multiply_add, 1) for _ in range(5))
+        assert 1e9 < flops / seconds < 1e12
 
 
 # -------------------------------------------------------------------------------------------------- what a result says
@@ -231,6 +235,7 @@ def record(cell, share=1.0, **seconds):
         "load": 0.1,
         "seconds": 1.0,
         **({"sgemm_flops": 2 * 2048**3} if "sgemm" in seconds else {}),
+        **({"peak_flops": 1e9} if "peak" in seconds else {}),
     }
 
 
@@ -243,7 +248,7 @@ def result(tmp_path):
     ragged = Cell("RNN", "inference", 32, 100, 64, 128, ragged=True)
     training = Cell("GRU", "training", 8, 100, 64, 128)
     cells = [
-        record(large, elman=0.1, torch=0.2, onnxruntime=0.4, sgemm=2 * 2048**3 / 200e9),
+        record(large, elman=0.1, torch=0.2, onnxruntime=0.4, sgemm=2 * 2048**3 / 200e9, peak=0.01),
         record(small, elman=1e-3, torch=9e-3, jax=8e-3, sgemm=0.1),
         record(step, elman=4e-6, torch=60e-6, onnxruntime=20e-6, read=2e-6),
         record(ragged, 0.5, elman=3e-3, elman_full=5e-3, torch=9e-3, torch_full=6e-3),
@@ -279,6 +284,8 @@ def test_rows(result):
     assert (large.best, large.ratio) == ("torch", pytest.approx(2))
     assert large.gflops == pytest.approx(large.cell.flops / 0.1 / 1e9)
     assert large.sgemm_percent == pytest.approx(large.gflops / 2)  # of 200
+    assert large.peak_percent == pytest.approx(large.gflops)  # of 100
+    assert small.peak_percent is None
     assert (small.best, small.ratio) == ("jax", pytest.approx(8))
     assert (step.best, step.ratio, step.read_ratio) == ("onnxruntime", pytest.approx(5), pytest.approx(1.5))
     assert ragged.ragged_cost == {"elman": pytest.approx(1.2), "torch": pytest.approx(3)}
@@ -447,7 +454,7 @@ def test_a_small_run_from_end_to_end(tmp_path):
     assert len(cells) == 3
     assert cells["RNN step B1 T1 I32 H32"] == first["RNN step B1 T1 I32 H32"]
     entrants = [set(record["entrants"]) for record in cells.values()]
-    assert entrants == [{"elman", "read"}, {"elman", "sgemm"}, {"elman", "elman full"}]
+    assert entrants == [{"elman", "read"}, {"elman", "sgemm", "peak"}, {"elman", "elman full"}]
     assert all(len(e["samples_s"]) == 2 and e["median_s"] > 0 for r in cells.values() for e in r["entrants"].values())
 
 
