@@ -211,12 +211,12 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
 
 def adding(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Add the two marked numbers of 600. New sequences all the time; 1,000 others to test."""
-    return long_memory(adding_batch, seed, chosen, in_size=2, out_size=1, hidden=64, rate=4e-3)
+    return long_memory(adding_batch, seed, chosen, in_size=2, out_size=1, hidden=64, rate=4e-3, steps_back=600)
 
 
 def copy(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Copy 10 symbols of 8 after 1,000 blanks; cross entropy over all 1,020 steps, in nats."""
-    return long_memory(copy_batch, seed, chosen, in_size=10, out_size=10, hidden=128, rate=1e-3)
+    return long_memory(copy_batch, seed, chosen, in_size=10, out_size=10, hidden=128, rate=2e-3, steps_back=1000)
 
 
 def adding_batch(rng: np.random.Generator, B: int, T: int = 600) -> elman.Batch:
@@ -239,15 +239,16 @@ def copy_batch(rng: np.random.Generator, B: int, T: int = 1000) -> elman.Batch:
 
 def long_memory(
     make: Callable[..., elman.Batch], seed: int, chosen: argparse.Namespace, *, in_size: int, out_size: int, hidden:
-    int, rate: float,
+    int, rate: float, steps_back: int,
 ) -> dict[str, Any]:  # fmt: skip
     rng = np.random.default_rng([seed, 1])
     tokens = make is copy_batch
     cell = {"gru": elman.GRU, "lstm": elman.LSTM, "rnn": elman.RNN}[chosen.cell]
-    bias = {"update_bias": np.log(600.0)} if chosen.cell == "gru" else {}
-    net = elman.Sequential(cell(in_size, hidden, token_input=tokens, **bias), elman.Linear(hidden, out_size)).init(seed)
+    memory: dict[str, float] = {} if chosen.cell == "rnn" else {"memory_steps": steps_back}
+    recurrent = cell(in_size, hidden, token_input=tokens, **memory)
+    net = elman.Sequential(recurrent, elman.Linear(hidden, out_size)).init(seed)
     loss = elman.losses.cross_entropy if tokens else elman.losses.at_last_step(elman.losses.mean_squared_error)
-    steps = chosen.steps or 3000
+    steps, rate = chosen.steps or 3000, chosen.rate or rate
     test = [make(np.random.default_rng([seed, 2, k]), 100) for k in range(10)]
     curve = []
     batches = (make(rng, 50) for _ in range(steps))
@@ -258,7 +259,7 @@ def long_memory(
             say(
                 f"  step {record.step}: test {curve[-1][1]:.3g}, train {record.loss:.3g}, {record.seconds * 1e3:.0f} ms"
             )
-    recipe = {"cell": chosen.cell, "hidden_size": hidden, "steps": steps, "batch": 50, "learning_rate": rate, **bias}
+    recipe = {"cell": chosen.cell, "hidden_size": hidden, "steps": steps, "batch": 50, "learning_rate": rate, **memory}
     return {"recipe": recipe, "loss": curve[-1][1], "curve": curve, "parameters": net.params.flat.size}
 
 
@@ -274,8 +275,8 @@ def mnist(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
         labels = np.frombuffer(unzip(chosen.data / f"{part}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
         parts[part] = (images.reshape(count, 784, 1) / np.float32(255), labels)
     model = RecurrentClassifier(
-        cell=chosen.cell, hidden_size=128, pool="last", max_epochs=chosen.epochs or 10, batch_size=100,
-        learning_rate=1e-3, random_state=seed,
+        cell=chosen.cell, hidden_size=128, pool="last", memory_steps=784, max_epochs=chosen.epochs or 8, batch_size=100,
+        learning_rate=chosen.rate or 2e-3, random_state=seed,
     )  # fmt: skip
     curve = []
     start = time.perf_counter()
@@ -335,6 +336,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cell", choices=["gru", "lstm", "rnn"], default="gru", help="of adding, copy and mnist")
     parser.add_argument("--steps", type=int, help="of adding and copy")
+    parser.add_argument("--rate", type=float, help="learning rate of adding, copy and mnist")
     parser.add_argument("--epochs", type=int, help="of mnist")
     parser.add_argument("--data", type=Path, help="folder of what is not shipped")
     parser.add_argument("--out", type=Path)

@@ -34,6 +34,18 @@ def no_bias_to_set(where: str, has_bias: bool, **options: tuple[float, float]) -
             raise ValueError(f"{where}: {name}={value} has nothing to set, for bias=False")
 
 
+def memory(where: str, steps: float | None, has_bias: bool, **options: tuple[float, float]) -> None:
+    """Raise ValueError unless biases can be drawn for memories of 1 to so many steps: no other option sets them."""
+    if steps is None:
+        return
+    in_range(where, "memory_steps", steps, 1, open_high=True)
+    if not has_bias:
+        raise ValueError(f"{where}: memory_steps={steps} has no biases to draw, for bias=False")
+    for name, (value, default) in options.items():
+        if value != default:
+            raise ValueError(f"{where}: memory_steps draws {name}; pass one of them")
+
+
 def one_of(where: str, name: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise ValueError unless value is one of the choices."""
     choices = list(choices)

@@ -113,6 +113,38 @@ def test_biases_start_where_their_options_say():
     assert not learned["initial_c"].any()
 
 
+@pytest.mark.parametrize(("make", "gate"), [(elman.LSTM, 1), (elman.GRU, 1)])
+def test_memory_steps_draw_biases_for_memories_of_one_to_so_many_steps(make, gate):
+    layer = make(2, 4000, memory_steps=100)
+    bias = layer.init(3, dtype=np.float64).params["bias_ih"].reshape(-1, 4000)
+    steps = np.exp(bias[gate])  # a gate of sigmoid(log n) = n / (n + 1) keeps for about n steps
+    assert 1 <= steps.min() < 2
+    assert 99 < steps.max() <= 100
+    assert abs(steps.mean() - 50.5) < 2
+    assert (bias[0] == (-bias[1] if make is elman.LSTM else 0)).all()
+    assert not bias[2:].any()
+    assert (layer.init(3).params.flat == layer.init(3).params.flat).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"memory_steps": 0.5}, "memory_steps must be"),
+        ({"memory_steps": np.inf}, "memory_steps must be"),
+        ({"memory_steps": "9"}, "memory_steps must be a number"),
+        ({"memory_steps": 9, "bias": False}, "no biases to draw"),
+    ],
+)
+def test_memory_steps_that_cannot_be(options, words):
+    for make in (elman.LSTM, elman.GRU):
+        with pytest.raises((ValueError, TypeError), match=words):
+            make(2, 3, **options)
+    with pytest.raises(ValueError, match="memory_steps draws forget_bias; pass one of them"):
+        elman.LSTM(2, 3, memory_steps=9, forget_bias=2.0)
+    with pytest.raises(ValueError, match="memory_steps draws update_bias; pass one of them"):
+        elman.GRU(2, 3, memory_steps=9, update_bias=2.0)
+
+
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_seeds(name):
     layer = zoo.ZOO[name]()

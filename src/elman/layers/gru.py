@@ -30,14 +30,16 @@ class GRU(Recurrent):
     input_size, hidden_size, and the keywords of `Recurrent`
     reset_after : where the reset gate r stands. The two forms are different functions, with weights of their own
     update_bias : initial bias of the update gate z; the larger, the longer the state is kept (log(T) for T steps)
+    memory_steps : draw these biases instead, so that the units begin with memories of 1 to so many steps: log(U(1, T))
 
     Cost: 6 T B H (I + H) flops forward, twice that backward; a tape of T B (I + 5 H) numbers.
-    Source: Cho et al. (2014); reset_after as in cuDNN.
+    Source: Cho et al. (2014); reset_after as in cuDNN; memory_steps: Tallec and Ollivier (2018).
     """
 
     _: KW_ONLY
     reset_after: bool = True
     update_bias: float = 0.0
+    memory_steps: float | None = None
 
     gate_names = ("r", "z", "n")
     state_type = GRUState
@@ -46,12 +48,16 @@ class GRU(Recurrent):
         super().__post_init__()
         checks.flags("GRU", reset_after=self.reset_after)
         checks.no_bias_to_set("GRU", self.bias, update_bias=(self.update_bias, 0.0))
+        checks.memory("GRU", self.memory_steps, self.bias, update_bias=(self.update_bias, 0.0))
 
     def fill(self, params: Params, rng: np.random.Generator) -> None:
         """Draw weights as every recurrent layer does, and set the bias of the update gate."""
         super().fill(params, rng)
         if self.bias:
-            params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.update_bias
+            update: Any = self.update_bias
+            if self.memory_steps is not None:
+                update = np.log(rng.uniform(1, self.memory_steps, self.hidden_size))
+            params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = update
 
     @property
     def kernel_name(self) -> str:  # noqa: D102

@@ -30,28 +30,39 @@ class LSTM(Recurrent):
     forget_bias : initial bias of the forget gate. 1 keeps about 73 % of the cell a step (sigmoid(1)); for memories of
         T steps start near log(T) (Tallec and Ollivier 2018)
     input_bias : initial bias of the input gate. With a forget bias of log(T), -log(T) keeps noise from filling the cell
+    memory_steps : draw both instead, so that the units begin with memories of 1 to so many steps: log(U(1, T)), and its
+        negative for the input gate
 
     Cost: 8 T B H (I + H) flops forward, twice that backward; a tape of T B (I + 6 H) numbers.
-    Source: Hochreiter and Schmidhuber (1997); forget gate: Gers, Schmidhuber and Cummins (2000).
+    Source: Hochreiter and Schmidhuber (1997); forget gate: Gers, Schmidhuber and Cummins (2000); memory_steps: Tallec
+    and Ollivier (2018).
     """
 
     _: KW_ONLY
     forget_bias: float = 1.0
     input_bias: float = 0.0
+    memory_steps: float | None = None
 
     gate_names = ("i", "f", "g", "o")
     state_type = LSTMState
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.no_bias_to_set("LSTM", self.bias, forget_bias=(self.forget_bias, 1.0), input_bias=(self.input_bias, 0.0))
+        own = {"forget_bias": (self.forget_bias, 1.0), "input_bias": (self.input_bias, 0.0)}
+        checks.no_bias_to_set("LSTM", self.bias, **own)
+        checks.memory("LSTM", self.memory_steps, self.bias, **own)
 
     def fill(self, params: Params, rng: np.random.Generator) -> None:
         """Draw weights as every recurrent layer does, and set the biases of the input and the forget gate."""
         super().fill(params, rng)
         if self.bias:
-            params["bias_ih"][: self.hidden_size] = self.input_bias
-            params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = self.forget_bias
+            forget: Any = self.forget_bias
+            enter: Any = self.input_bias
+            if self.memory_steps is not None:
+                forget = np.log(rng.uniform(1, self.memory_steps, self.hidden_size))
+                enter = -forget
+            params["bias_ih"][: self.hidden_size] = enter
+            params["bias_ih"][self.hidden_size : 2 * self.hidden_size] = forget
 
     @property
     def kernel_name(self) -> str:  # noqa: D102

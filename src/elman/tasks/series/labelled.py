@@ -151,6 +151,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         n_layers: int = 1,
         bidirectional: bool = False,
         pool: str = "mean",
+        memory_steps: float | None = None,
         dropout: float = 0.0,
         scaling: str | None = "global",
         missing: str = "error",
@@ -169,6 +170,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         self.n_layers = n_layers
         self.bidirectional = bidirectional
         self.pool = pool
+        self.memory_steps = memory_steps
         self.dropout = dropout
         self.scaling = scaling
         self.missing = missing
@@ -199,7 +201,9 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         """Draw a network for sequences like these, learn the scale, and forget what was learnt before."""
         self._n_inputs = rows[0].shape[1]
         mask = self.missing == "mask"
-        sizes = networks.Sizes(self.cell, self.hidden_size, self.n_layers, self.dropout, self.bidirectional)
+        sizes = networks.Sizes(
+            self.cell, self.hidden_size, self.n_layers, self.dropout, self.bidirectional, self.memory_steps
+        )
         self._layer = networks.tower(self._name, self._n_inputs * (1 + mask), output_size, sizes)
         self._standard = Standard.of(rows) if self.scaling == "global" else None
         rng = generator_of(self._name, self.random_state)
@@ -340,6 +344,7 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
     cell : "gru", "lstm" or "rnn"
     hidden_size, n_layers, bidirectional : sizes of the network
     pool : "mean", "max" or "last" of the outputs over the steps of a sequence
+    memory_steps : the units' gates begin with memories of 1 to so many steps; for long sequences under pool="last"
     dropout : probability, between layers and before the last
     scaling : "global" standardises each feature over the training part; "series" each sequence by itself; None not at
         all
@@ -369,6 +374,7 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
         n_layers: int = 1,
         bidirectional: bool = False,
         pool: str = "mean",
+        memory_steps: float | None = None,
         dropout: float = 0.0,
         scaling: str | None = "global",
         missing: str = "error",
@@ -389,6 +395,7 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
             n_layers=n_layers,
             bidirectional=bidirectional,
             pool=pool,
+            memory_steps=memory_steps,
             dropout=dropout,
             scaling=scaling,
             missing=missing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class Sizes(NamedTuple):
     n_layers: int
     dropout: float
     bidirectional: bool = False
+    memory_steps: float | None = None
 
 
 def tower(where: str, input_size: int, output_size: int, sizes: Sizes) -> Sequential:
@@ -29,8 +31,13 @@ def tower(where: str, input_size: int, output_size: int, sizes: Sizes) -> Sequen
     checks.one_of(where, "cell", sizes.cell, CELLS)
     checks.positive(where, hidden_size=sizes.hidden_size, n_layers=sizes.n_layers)
     checks.in_range(where, "dropout", sizes.dropout, 0, 1, open_high=True)
+    cell: Any = CELLS[sizes.cell]
+    if sizes.memory_steps is not None:
+        if sizes.cell == "rnn":
+            raise ValueError(f"{where}: memory_steps is for cells with gates, 'gru' and 'lstm'")
+        cell = partial(cell, memory_steps=sizes.memory_steps)
     recurrent = stack(
-        CELLS[sizes.cell],
+        cell,
         [input_size] + [sizes.hidden_size] * sizes.n_layers,
         dropout=sizes.dropout if sizes.n_layers > 1 else 0.0,
         bidirectional=bool(sizes.bidirectional),
