@@ -14,7 +14,7 @@ namespace elman::ELMAN_ISA {
 // ------------------------------------------------------------------------------------------------------------ threads
 
 // Below this much work (in multiply-adds) a call stays on one thread, and below that much a step does.
-constexpr double kLeastWork = 1.5e6, kLeastStepWork = 1.5e5;
+constexpr double kLeastWork = 1.5e6, kLeastStepWork = 4e4;
 
 inline int team_for(double work) {
     const int most = threads();
