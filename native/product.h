@@ -237,9 +237,13 @@ inline void pack_vector(S* to, index stride, const T* from, std::ptrdiff_t lane_
                         index K, int lanes) {
     constexpr int L = kLanes<T>;
     if (lane_stride == 1) {
-        for (index k = 0; k < K; ++k)
-            for (int lane = 0; lane < L; ++lane)
-                put(to + k * stride + lane, lane < lanes ? from[k * k_stride + lane] : T(0));
+        for (index k = 0; k < K; ++k) {
+            const Vec<T> row = load_first<T>(from + k * k_stride, lanes);
+            if constexpr (std::is_same_v<S, T>)
+                store<T>(to + k * stride, row);
+            else
+                for (int lane = 0; lane < L; ++lane) put(to + k * stride + lane, row[lane]);
+        }
         return;
     }
     for (index k0 = 0; k0 < K; k0 += 16) {
