@@ -89,7 +89,7 @@ bench-quick: .venv-bench/installed  ## Measure ten cells of it, in about a minut
 
 sanitize: .venv/installed  ## Run every native kernel under the address and undefined-behaviour sanitizers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
-	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
+	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize
 	build/sanitize/sanitize
 

@@ -262,7 +262,7 @@ std::vector<T> stream(const Kernels<T>& kernels, index B, index I, index H, bool
     Layer<T>& embedding = add(Op::embed, 11, I, nullptr);
     embedding.takes_ids = true;
     const auto table = random_numbers<T>(11 * I, 1, 3);
-    embedding.table.assign(table.begin(), table.end());
+    embedding.table = std::make_shared<const std::vector<T>>(table.begin(), table.end());
     cell(Cell::lstm, I, H);
     cell(Cell::gru_before, H, H);
     add(Op::add_to, H, H, nullptr).source = 1;
