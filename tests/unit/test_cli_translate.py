@@ -49,6 +49,19 @@ def test_run_translates_line_by_line(folder):
     assert len(printed) == 7
 
 
+def piped(folder, *words, **options):
+    """Return a process ``elman translate run m.elman WORDS`` with pipes of bytes."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    words = [sys.executable, "-m", "elman", "translate", "run", "m.elman", *map(str, words)]
+    return subprocess.Popen(words, cwd=folder, **{**pipes, **options})
+
+
+def test_a_pipe_gets_utf8_whatever_the_locale(folder):
+    with piped(folder, env={**os.environ, "PYTHONIOENCODING": "cp1252"}) as process:
+        printed, _ = process.communicate(b"one two\n", timeout=60)
+    assert printed.decode("utf-8").split() == ["一二"]
+
+
 def test_n_best_and_greedy(folder):
     printed = run("translate", "run", "m.elman", "--nbest", 3, cwd=folder, input="one two\n").stdout.split("\n")
     rows = [line.split("\t") for line in printed[:3]]

@@ -195,8 +195,7 @@ def translate(
         translator = Translator.load(model)
         if attention is not None and translator.layer.attention == "none":
             fail(f"{model}: has no attention to draw")
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
+        _set_output()
         lines = _prompted() if sys.stdin.isatty() else _piped()
         done = 0
         for block in lines:
@@ -307,6 +306,12 @@ def _level(level: Level | None, lines: Sequence[str]) -> str:
     if level is not None:
         return level.value
     return "char" if _is_solid(lines[:1000]) else "word"
+
+
+def _set_output() -> None:
+    """Write UTF-8 to files and pipes; a terminal that lacks a character shows a question mark."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(**{"errors": "replace"} if sys.stdout.isatty() else {"encoding": "utf-8"})
 
 
 def _prompted() -> Iterator[list[str]]:
