@@ -169,6 +169,24 @@ def test_evaluate_is_the_mean_over_tokens_and_ends(trained):
     assert trained.evaluate([ids]) == pytest.approx(-found[0].log_prob / 3, rel=1e-4)
 
 
+def test_one_long_pair_does_not_pad_a_whole_batch(trained):
+    ids = [*trained.encode(PAIRS[:70]), ([3, 4] * 300, [5] * 40), ([3], [4] * 500)]
+    sizes = []
+
+    def watched(batches):
+        for batch in batches:
+            sizes.append((len(batch.targets), max(batch.targets.shape[1], batch.x.source.shape[1])))
+            yield batch
+
+    nats = trained.evaluate(ids, batch_tokens=200, progress=watched)
+    assert sum(rows for rows, _ in sizes) == len(ids)
+    assert all(rows == 1 or rows * longest <= 200 for rows, longest in sizes)
+    assert max(rows for rows, _ in sizes) > 20
+    counts = [len(target) + 1 for _, target in ids]
+    each = [trained.evaluate([pair]) for pair in ids]
+    assert nats == pytest.approx(np.average(each, weights=counts), rel=1e-5)
+
+
 def test_the_norm_of_length_is_handed_on(trained):
     texts = {}
     for norm in (LengthNorm("none"), LengthNorm("mean"), LengthNorm("gnmt", 0.6)):

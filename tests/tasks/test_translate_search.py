@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -183,6 +184,28 @@ def test_attention_belongs_to_its_text():
                 _, state, weights = model.layer.step(model.params, np.array([[last]]), state, memory)
                 np.testing.assert_allclose(h.attention[t, :length], weights[0, 0], atol=1e-12)
                 assert (h.attention[t, length:] == 0).all()
+                assert h.looked[t] == weights[0, 0].argmax()
+
+
+def test_where_texts_looked_most_needs_little_memory():
+    """A long source and a long text: only one place a step is kept unless all are asked for."""
+
+    class Reader(Clock):
+        def step(self, ids, state):
+            weights = np.zeros((*ids.shape, 20_000))
+            weights[:, :, int(state.h[0, 0])] = 1
+            return *super().step(ids, state)[:2], weights
+
+    peaks = {}
+    for attention in (False, True):
+        tracemalloc.start()
+        writer, state = Reader([0.0] * 99 + [1.0]), GRUState(np.zeros((2, 1)))
+        found = beam_search(writer, state, 2, beam=2, max_length=100, attention=attention)
+        peaks[attention] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found[1][0].looked == list(range(100))
+        assert (found[1][0].attention is not None) == attention
+    assert peaks[False] < 4e6 < 2e7 < peaks[True]
 
 
 def test_finished_sources_leave_the_batch():

@@ -30,7 +30,7 @@ from elman.model import Model, load_all
 from elman.optim import Adam, Cosine, Warmup
 from elman.params import Array, Params
 from elman.sequences import Batch, pad
-from elman.tasks.translate.data import LinePair, PairBuckets
+from elman.tasks.translate.data import LinePair, PairBuckets, SortedPairs
 from elman.tasks.translate.lexicon import learn_lexicon
 from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
 from elman.tasks.translate.tokens import UNKNOWN, Tokens
@@ -235,11 +235,21 @@ class Translator:
         pairs: Sequence[IdPair],
         *,
         batch_size: int = 64,
+        batch_tokens: int = 8192,
         progress: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> float:
-        """Return the mean of -log p(token) in nats, ends counted, of translations given from token to token."""
+        """Return the mean of -log p(token) in nats, ends counted, of translations given from token to token.
+
+        Parameters
+        ----------
+        pairs : ids of both lines, of `encode`
+        batch_size : pairs that are computed at once, at the most
+        batch_tokens : tokens that are, with padding, at the most; a longer pair is computed alone
+        progress : goes through the batches
+        """
+        batches = SortedPairs(pairs, batch_size, batch_tokens, lexicon=self.lexicon)
         with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: the numbers say it
-            return evaluate(self.model, progress(PairBuckets(pairs, batch_size, n_epochs=1, lexicon=self.lexicon))).loss
+            return evaluate(self.model, progress(batches)).loss
 
     # ---------------------------------------------------------------------------------------------------- in use
 
@@ -276,13 +286,12 @@ class Translator:
         for k in empty:
             results[k] = [Translation("", 0.0, 0.0, None, [], [])]
         order = order[len(empty) :]
-        looks = attention or replace_unknown
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             before = len(empty) + start
-            found = self._search([split[k][0] for k in rows], beam, n_best, norm, looks, progress, before)
+            found = self._search([split[k][0] for k in rows], beam, n_best, norm, attention, progress, before)
             for k, hypotheses in zip(rows, found, strict=True):
-                results[k] = self._write(hypotheses, split[k][1], attention, replace_unknown, n_best)
+                results[k] = self._write(hypotheses, split[k][1], replace_unknown, n_best)
             progress(before + len(rows))
         return results
 
@@ -311,20 +320,20 @@ class Translator:
         )
 
     def _write(
-        self, hypotheses: list[Hypothesis], pieces: list[str], attention: bool, replace_unknown: bool, n_best: int
+        self, hypotheses: list[Hypothesis], pieces: list[str], replace_unknown: bool, n_best: int
     ) -> list[Translation]:
         """Return the hypotheses as text; of those that read alike, the best."""
         seen: dict[str, Translation] = {}
-        for ids, log_prob, score, looked in hypotheses:
+        for ids, log_prob, score, weights, looked in hypotheses:
             unknown = None
             if replace_unknown and looked is not None:
-                unknown = [pieces[k] for k in looked.argmax(axis=1)]
+                unknown = [pieces[k] for k in looked]
             text = self.target.decode(ids, unknown)
             shown = [
                 unknown[k] if unknown and i == UNKNOWN else self.target.texts[i].strip() or self.target.texts[i]
                 for k, i in enumerate(ids)
             ]
-            kept = looked[:, : len(pieces)] if attention and looked is not None else None
+            kept = None if weights is None else weights[:, : len(pieces)]
             seen.setdefault(text, Translation(text, score, log_prob, kept, pieces, shown))
         return list(seen.values())[:n_best]
 
