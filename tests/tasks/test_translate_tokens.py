@@ -106,6 +106,7 @@ def test_pairs_of_two_files_and_of_one(tmp_path):
     (tmp_path / "b").write_bytes("嗨。\n一\n空\n混合。".encode())
     expected = [("Hi.", "嗨。"), ("One word", "一"), ("Mixed 文字 text.", "混合。")]
     assert read_pairs(tmp_path / "a", tmp_path / "b") == expected
+    assert read_pairs(tmp_path / "a", tmp_path / "b", keep_empty=True)[2] == ("", "空")
     (tmp_path / "t.tsv").write_bytes("Hi.\t嗨。\tCC\r\nOne word\t一\r\n\r\n\t空\nMixed 文字 text.\t混合。\n".encode())
     assert read_pairs(tmp_path / "t.tsv") == expected
 
@@ -136,6 +137,16 @@ def test_no_source_is_in_two_parts():
     assert sum(map(len, sources)) == len(set().union(*sources))
     assert split_pairs(pairs, 0.2, 0.1, seed=1) == parts
     assert split_pairs(pairs, 0.2, 0.1, seed=2) != parts
+
+
+def test_shares_leave_something_for_the_rest():
+    pairs = [("a", "1"), ("b", "2"), ("c", "3")]
+    assert [len(part) for part in split_pairs(pairs, 0.05, 0.05)] == [1, 1, 1]
+    assert [len(part) for part in split_pairs(pairs, 0.0, 0.05)] == [2, 0, 1]
+    assert [len(part) for part in split_pairs(pairs[:1], 0.05)] == [1, 0]
+    for shares in ((1.0,), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="split_pairs: share"):
+            split_pairs(pairs, *shares)
 
 
 def test_batches_are_a_function_of_the_step():

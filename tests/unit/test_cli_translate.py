@@ -101,6 +101,19 @@ def test_han_text_and_a_tokeniser_by_blanks(folder):
     assert "use tokenize='char'" in done.stderr
 
 
+def test_pairs_that_are_left_out_are_counted(folder):
+    """Too long or with an empty side: they are named, and an epoch is made of the others."""
+    rows = ["one\t一"] * 40 + ["one two three four five\t一二三四五"] * 24 + ["\t二", "two\t"]
+    (folder / "some.tsv").write_text("\n".join(rows), "utf-8")
+    (folder / "held.tsv").write_text("\n".join(rows[38:42]), "utf-8")
+    words = ("--max-tokens", 4, "--epochs", 2, "--batch", 8, "--dev", "held.tsv", "--out", "left.elman")
+    done = run("translate", "train", "some.tsv", *SMALL[:-4], *words, "--min-count", 1, cwd=folder)
+    assert "some.tsv: 2 pairs left out: an empty side\n" in done.stderr
+    assert "\n24 pairs left out: more than 4 tokens (--max-tokens)\n" in done.stderr
+    assert "held out: 2 pairs left out: more than 4 tokens (--max-tokens)\n" in done.stderr
+    assert "40 pairs to train on, 2 for validations; 10 steps" in done.stderr
+
+
 def test_info_says_what_it_reads_and_writes(folder):
     shown = run("info", "m.elman", cwd=folder).stdout
     assert "task: translate" in shown
@@ -184,6 +197,9 @@ def test_swap_reads_the_second_column(folder):
         (["train", "a.tsv", "--epochs", "nan", "--out", "x"], "--epochs must be above 0 and finite"),
         (["train", "a.tsv", "--max-tokens", 1, "--out", "x", "--source-level", "char"], "no pair to train on"),
         (["train", "a.tsv", "--lexicon", "--attention", "none", "--out", "x"], "--lexicon is read by attention"),
+        (["train", "one.tsv", "--validation", 0.9, "--out", "x"], "no pair to train on: --validation 0.9"),
+        (["train", "one.tsv", "--patience", 2, "--out", "x"], "--patience 2 needs held-out pairs; give --dev"),
+        (["train", "a.tsv", "--patience", 2, "--validation", 0, "--out", "x"], "--patience 2 needs held-out pairs"),
         (["train", "--resume", "m.elman"], "m.elman has finished its training"),
         (["run", "a.tsv"], "a.tsv: not"),
         (["run", "text.elman"], "text.elman: holds a model, but not one that translates"),
@@ -194,6 +210,7 @@ def test_swap_reads_the_second_column(folder):
 )  # fmt: skip
 def test_what_cannot_be_done_is_said_in_one_sentence(folder, words, sentence):
     (folder / "short").write_text("一\n", encoding="utf-8")
+    (folder / "one.tsv").write_text("one\t一\n", encoding="utf-8")
     (folder / "empty").write_bytes(b"")
     (folder / "latin").write_bytes(b"caf\xe9\n")
     elman.GRU(2, 3).init().save(folder / "text.elman")

@@ -32,6 +32,7 @@ from elman.tasks.translate import (
 )
 from elman.tasks.translate.data import LinePair
 from elman.tasks.translate.metrics import HAN
+from elman.tasks.translate.translator import IdPair
 
 app = typer.Typer(help="Translation: train, run, evaluate.", no_args_is_help=True)
 BLOCK = 256  # lines of a pipe that are translated at once
@@ -82,7 +83,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The model to write.")] = Path("model.elman"),
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped: the model it wrote.")] = None,
     dev: Annotated[list[Path] | None, typer.Option(help="Held-out pairs: give it twice for two files.")] = None,
-    validation: Annotated[float, typer.Option(help="Share of the sources that is held out, without --dev.")] = 0.05,
+    validation: Annotated[float, typer.Option(help="Share of the sources held out, without --dev.")] = 0.05,
     swap: Annotated[bool, typer.Option("--swap", help="Translate from the second file or column.")] = False,
     source_level: Annotated[Level | None, typer.Option(help="What a token to read is.  [default: by the text]")] = None,
     target_level: Annotated[
@@ -108,7 +109,7 @@ def train(
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
     smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.1,
     patience: Annotated[int, typer.Option(min=0, help="Validations without a better one to end after; 0: never.")] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Leave out pairs with more tokens on a side.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Leave out pairs with more on a side.")] = 100,
     encoding: Encoding = "utf-8",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same model.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that --out names.")] = False,
@@ -163,12 +164,12 @@ def train(
             shortcut=shortcut,
             seed=seed,
         )
-        ids = translator.encode(pairs)
+        pairs, ids, held_out = _short(translator, pairs, held_out, recipe)
         if lexicon:
             if attention is Attends.none:
                 fail("--lexicon is read by attention; leave --attention none out")
             translator.learn_lexicon(ids)
-        recipe = _with_length(recipe, translator, pairs, length)
+        recipe = _with_length(recipe, translator, ids, length)
         training = translator.training(ids, recipe)
         TranslateRun(translator, pairs, held_out, recipe, out, about, training).start()
 
@@ -276,8 +277,10 @@ def _one_or_two(files: Sequence[Path] | None, words: str) -> list[Path]:
 
 
 def _pairs(files: Sequence[str | Path], encoding: str, swap: bool) -> list[LinePair]:
-    """Return the pairs of one file or two, swapped if asked for."""
-    pairs = read_pairs(files[0], files[1] if len(files) > 1 else None, encoding)
+    """Return the pairs of one file or two, swapped if asked for, and say how many have an empty side."""
+    found = read_pairs(files[0], files[1] if len(files) > 1 else None, encoding, keep_empty=True)
+    pairs = [pair for pair in found if all(pair)]
+    _left_out(len(found) - len(pairs), "an empty side", str(files[0]))
     return [(b, a) for a, b in pairs] if swap else pairs
 
 
@@ -289,7 +292,37 @@ def _read(
     if dev:
         return pairs, _pairs(dev, about["encoding"], about["swap"])
     kept, held_out = split_pairs(pairs, recipe.validation, seed=recipe.seed)
+    if not kept:
+        fail(f"no pair to train on: --validation {recipe.validation:g} holds out all {len(pairs):,}")
+    if recipe.patience and not held_out:
+        fail(f"--patience {recipe.patience} needs held-out pairs; give --dev, or a --validation above 0")
     return kept, held_out
+
+
+def _short(
+    translator: Translator, pairs: list[LinePair], held_out: list[LinePair], recipe: Recipe
+) -> tuple[list[LinePair], list[IdPair], list[LinePair]]:
+    """Return the pairs that are not too long, their ids, and such held-out pairs; say how many are too long."""
+    why = f"more than {recipe.max_tokens:,} tokens (--max-tokens)"
+    ids = translator.encode(pairs)
+    kept = [k for k, pair in enumerate(ids) if max(map(len, pair)) <= recipe.max_tokens]
+    if not kept:
+        fail(f"no pair to train on: all {len(pairs):,} have {why}")
+    short = [
+        pair
+        for pair, sides in zip(held_out, translator.encode(held_out), strict=True)
+        if max(map(len, sides)) <= recipe.max_tokens
+    ]
+    if recipe.patience and not short:
+        fail(f"--patience {recipe.patience} needs held-out pairs, but all {len(held_out):,} have {why}")
+    _left_out(len(pairs) - len(kept), why)
+    _left_out(len(held_out) - len(short), why, "held out")
+    return [pairs[k] for k in kept], [ids[k] for k in kept], short
+
+
+def _left_out(n: int, why: str, where: str = "") -> None:
+    if n:
+        note(f"{where + ': ' if where else ''}{n:,} pair{'s' if n > 1 else ''} left out: {why}")
 
 
 def _digest(*parts: list[LinePair]) -> str:
@@ -375,18 +408,19 @@ def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> Tra
     best = tensors.get("best/weights")
     if best is not None and best.shape != translator.model.params.flat.shape:
         fail(f"{path}: damaged: best/weights must be {translator.model.params.flat.shape}, got {best.shape}")
-    training = translator.training(translator.encode(pairs), recipe, resume=path)
+    pairs, ids, held_out = _short(translator, pairs, held_out, recipe)
+    training = translator.training(ids, recipe, resume=path)
     return TranslateRun(translator, pairs, held_out, recipe, path, run, training, best)
 
 
-def _with_length(recipe: Recipe, translator: Translator, pairs: list[LinePair], length: Length) -> Recipe:
+def _with_length(recipe: Recipe, translator: Translator, ids: list[IdPair], length: Length) -> Recipe:
     """Return the recipe with the number of steps that --steps, --epochs or --minutes ask for."""
 
     def step_seconds() -> float:
         trial = Translator(translator.model.copy(), translator.source, translator.target)
         trial.lexicon = translator.lexicon
-        records = trial.training(trial.encode(pairs), replace(recipe, n_steps=13))
+        records = trial.training(ids, replace(recipe, n_steps=13))
         return statistics.mean([record.seconds for record in records][1:])
 
-    steps = length.in_steps(len(pairs) / recipe.batch_size, step_seconds, share=0.9)
+    steps = length.in_steps(len(ids) / recipe.batch_size, step_seconds, share=0.9)
     return recipe if steps is None else replace(recipe, n_steps=steps)

@@ -18,11 +18,15 @@ LinePair = tuple[str, str]  # a line and its translation
 
 
 def read_pairs(
-    source: str | os.PathLike[str], target: str | os.PathLike[str] | None = None, encoding: str = "utf-8"
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    encoding: str = "utf-8",
+    *,
+    keep_empty: bool = False,
 ) -> list[LinePair]:
     """Return the pairs of two files with as many lines, or of one file with both between tabs (further columns go).
 
-    Pairs with an empty side are left out.
+    Pairs with an empty side are left out, unless `keep_empty`.
 
     Raises
     ------
@@ -45,10 +49,11 @@ def read_pairs(
                 "line k of one must be the translation of line k of the other"
             )
         pairs = list(zip(first, second, strict=True))
-    pairs = [(a.strip(), b.strip()) for a, b in pairs if a.strip() and b.strip()]
-    if not pairs:
+    pairs = [(a.strip(), b.strip()) for a, b in pairs]
+    whole = [pair for pair in pairs if all(pair)]
+    if not whole:
         raise ValueError(f"{source}: holds no pair of a line and its translation")
-    return pairs
+    return pairs if keep_empty else whole
 
 
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
@@ -61,8 +66,17 @@ def split_pairs(pairs: Sequence[LinePair], *shares: float, seed: int = 0) -> lis
     """Return parts of the pairs, the rest first and then one for each share, so that no source is in two of them.
 
     Pairs of one source (in lower case) stay together, in one part, so that a held-out sentence was never seen with
-    another translation.
+    another translation. A share above 0 gets one source at least, as long as one is left for the rest.
+
+    Raises
+    ------
+    ValueError
+        where the shares leave nothing for the rest
     """
+    for share in shares:
+        checks.in_range("split_pairs", "share", share, 0, 1, open_high=True)
+    if sum(shares) >= 1:
+        raise ValueError(f"split_pairs: shares must sum to less than 1, got {' + '.join(map(str, shares))}")
     groups: dict[str, list[LinePair]] = {}
     for pair in pairs:
         groups.setdefault(pair[0].lower(), []).append(pair)
@@ -70,8 +84,8 @@ def split_pairs(pairs: Sequence[LinePair], *shares: float, seed: int = 0) -> lis
     np.random.default_rng(seed).shuffle(names)
     parts, start = [], 0
     for share in shares:
-        checks.in_range("split_pairs", "share", share, 0, 1)
-        stop = start + round(share * len(names))
+        least = min(int(share > 0), max(len(names) - 1 - start, 0))
+        stop = start + max(round(share * len(names)), least)
         parts.append([pair for name in names[start:stop] for pair in groups[name]])
         start = stop
     return [[pair for name in names[start:] for pair in groups[name]], *parts]
