@@ -238,9 +238,21 @@ def test_the_bound_of_the_search_is_seen_to_matter():
 
 def test_a_model_that_diverged_is_refused_in_words():
     model, source, lengths = small(0)
-    model.params.flat[:] = np.nan
-    with pytest.raises(FloatingPointError, match="not numbers at step 1; it diverged"):
-        search(model, source, lengths)
+    for value in (np.nan, np.inf):
+        model.params.flat[:] = value
+        with pytest.raises(FloatingPointError, match="not finite numbers at step 1; it diverged"):
+            search(model, source, lengths)
+
+
+@pytest.mark.parametrize(("logit", "words"), [(np.inf, "not finite numbers"), (-np.inf, "no text any probability")])
+def test_logits_that_are_infinite_give_no_text(logit, words):
+    class Infinite(Clock):
+        def step(self, ids, state):
+            logits, state, _ = super().step(ids, state)
+            return np.full_like(logits, logit), state, None
+
+    with pytest.raises(FloatingPointError, match=words):
+        beam_search(Infinite([0.5] * 9), GRUState(np.zeros((1, 1))), 1, max_length=4)
 
 
 def test_no_source_no_text():
@@ -262,7 +274,9 @@ def test_options_that_do_not_fit(options, words):
         beam_search(writer, state, 1, **options)
 
 
-@pytest.mark.parametrize(("kind", "alpha"), [("sum", 1.0), ("mean", -1.0), ("mean", math.nan)])
+@pytest.mark.parametrize(
+    ("kind", "alpha"), [("sum", 1.0), ("mean", -1.0), ("mean", math.nan), ("gnmt", math.inf), ("mean", 1e3)]
+)
 def test_norms_that_do_not_exist(kind, alpha):
     with pytest.raises(ValueError, match="LengthNorm"):
         LengthNorm(kind, alpha)

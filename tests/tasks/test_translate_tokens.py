@@ -77,6 +77,12 @@ def test_rules_of_another_vocabulary_are_refused():
         Tokens.from_json(value)
 
 
+def test_a_vocabulary_without_room_for_the_characters_is_refused():
+    pytest.importorskip("tokenizers")
+    with pytest.raises(ValueError, match=r"unigram: 9 tokens at the most \(max_size, --max-vocabulary\): the vocab"):
+        Tokens.learn(LINES, "unigram", max_size=9)
+
+
 def test_rare_tokens_are_unknown():
     tokens = Tokens.learn(["a a b", "a c c"], "space", min_count=2)
     assert tokens.texts[3:] == ("a", "c")

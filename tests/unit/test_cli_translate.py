@@ -10,9 +10,13 @@ import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import elman
 from command import run
+from elman import storage
+from elman.cli import app
+from elman.cli.translate_run import TranslateRun
 
 pytest.importorskip("sacrebleu")
 
@@ -37,7 +41,17 @@ def folder(tmp_path_factory):
     assert "step 200: " in done.stderr  # samples
     assert "→" in done.stderr
     assert "elman translate run m.elman" in done.stderr
+    stop_at_once(path)
     return path
+
+
+def stop_at_once(path):
+    """Write stopped.elman: a training of a.tsv that was stopped after 4 of 40 steps."""
+    words = ("translate", "train", path / "a.tsv", "--out", path / "stopped.elman", *SMALL, "--steps", 40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TranslateRun, "_validate", lambda self, step: setattr(self, "enough", step == 4))
+        patch.setattr(TranslateRun, "_finish", TranslateRun._save)
+        assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
 
 
 def test_run_translates_line_by_line(folder):
@@ -89,7 +103,13 @@ def test_eval_prints_the_same_numbers_in_both_forms(folder):
     assert "tok:char" in numbers["signature"]
     assert f"BLEU            {numbers['bleu']:.2f}\n" in shown
     assert numbers["signature"] in shown
-    done = run("translate", "eval", "m.elman", "a.tsv", "--tokenize", "verse", cwd=folder, code=1)
+
+
+def test_a_bad_tokeniser_is_told_before_the_work(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(elman.tasks.translate.Translator, "translate", None)
+    done = CliRunner().invoke(app, ["translate", "eval", "m.elman", "a.tsv", "--tokenize", "verse"])
+    assert done.exit_code == 1
     assert "--tokenize verse is not known to sacrebleu" in done.stderr
 
 
@@ -148,10 +168,30 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_bits(folder):
     assert first.tobytes() == second.tobytes()
 
 
-def test_resume_needs_the_same_pairs(folder, tmp_path):
-    run("translate", "train", "a.tsv", "--out", tmp_path / "m.elman", *SMALL, "--steps", 1, cwd=folder)
-    done = run("translate", "train", "--resume", tmp_path / "m.elman", cwd=folder, code=1)
-    assert "has finished its training" in done.stderr
+def test_resume_needs_the_same_pairs(folder):
+    text = (folder / "a.tsv").read_text("utf-8")
+    (folder / "other.tsv").write_text(text.replace("one", "two", 1), "utf-8")
+    done = run("translate", "train", "--resume", "stopped.elman", "other.tsv", cwd=folder, code=1)
+    assert "other.tsv: not the pairs that the run began with" in done.stderr
+
+
+@pytest.mark.parametrize("files", [None, [], 3, ["a", 1], ["a", "b", "c"]])
+def test_resume_of_a_damaged_description_is_refused(folder, files):
+    tensors, about = storage.read(folder / "stopped.elman")
+    about = {name: value for name, value in about.items() if name != "format"}
+    about["run"] = {k: v for k, v in {**about["run"], "files": files}.items() if v is not None}
+    storage.write(folder / "damaged.elman", tensors, about)
+    done = run("translate", "train", "--resume", "damaged.elman", cwd=folder, code=1)
+    assert "damaged.elman: damaged: it does not say what it was trained on" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a file by its number")
+def test_a_closed_input_is_told(folder):
+    with piped(folder, stdin=None, preexec_fn=lambda: os.close(0)) as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"there is no standard input" in told
+    assert told.count(b"\n") == 1
 
 
 def test_patience_ends_early_and_keeps_the_best(folder):
@@ -204,6 +244,9 @@ def test_swap_reads_the_second_column(folder):
         (["run", "a.tsv"], "a.tsv: not"),
         (["run", "text.elman"], "text.elman: holds a model, but not one that translates"),
         (["run", "m.elman", "--nbest", 9], "--nbest 9 needs a --beam of at least that, got 5"),
+        (["run", "m.elman", "--alpha", 1000], "alpha must be at least 0 and at most 10, got 1000"),
+        (["run", "m.elman", "--alpha", "inf"], "alpha must be at least 0 and at most 10, got inf"),
+        (["train", "--resume", "stopped.elman", "a.en", "a.zh", "a.tsv"], "give two files, or one with tabs, got 3"),
         (["eval", "m.elman"], "name the pairs to measure on"),
         (["eval", "m.elman", "a.en", "short"], "line k of one must be the translation"),
     ],

@@ -189,6 +189,9 @@ def translate(
     with failures():
         if nbest > beam:
             fail(f"--nbest {nbest} needs a --beam of at least that, got {beam}")
+        length_norm = LengthNorm(norm.value, alpha)
+        if sys.stdin is None:
+            fail(f"there is no standard input to translate: elman translate run {model} < FILE")
         if attention is not None:
             from elman import plots
 
@@ -201,7 +204,7 @@ def translate(
         done = 0
         for block in lines:
             found = translator.translate(
-                block, beam=beam, n_best=nbest, norm=LengthNorm(norm.value, alpha), attention=attention is not None
+                block, beam=beam, n_best=nbest, norm=length_norm, attention=attention is not None
             )
             for translations in found:
                 done += 1
@@ -231,24 +234,23 @@ def evaluate(
     """Measure a translator on pairs that it has not seen: BLEU and chrF of its translations, and nats a token."""
     with failures():
         paths = _one_or_two(files, "name the pairs to measure on: elman translate eval MODEL FILE [FILE]")
+        length_norm = LengthNorm(norm.value, alpha)
         translator = Translator.load(model)
         pairs = _pairs(paths, encoding, swap)
         sources, references = [a for a, _ in pairs], [b for _, b in pairs]
         if tokenize is None:
             tokenize = "char" if _is_solid(references) else "13a"
+        bleu(["a"], ["a"], tokenize=tokenize)  # fails before the work, if it does
         with progress_bar() as bar:
             task = bar.add_task("translating", total=len(pairs))
             found = translator.translate(
                 sources,
                 beam=beam,
-                norm=LengthNorm(norm.value, alpha),
+                norm=length_norm,
                 progress=lambda done: bar.update(task, completed=done),
             )
         texts = [translations[0].text for translations in found]
-        try:
-            score = bleu(texts, references, tokenize=tokenize)
-        except KeyError:
-            fail(f"--tokenize {tokenize} is not known to sacrebleu; try char, zh, 13a or none")
+        score = bleu(texts, references, tokenize=tokenize)
         nats = translator.evaluate(translator.encode(pairs))
         if as_json:
             result = {**score._asdict(), "chrf": chrf(texts, references), "nats_per_token": nats, "pairs": len(pairs)}
@@ -393,11 +395,11 @@ def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> Tra
         fail(f"{path}: {error}")
     if "training" not in about:
         fail(f"{path} has finished its training; train another with elman translate train FILE --out OTHER")
-    texts = [*(run.get("files") or []), *(run.get("dev") or []), run.get("encoding")]
-    if not all(isinstance(text, str) for text in texts) or type(run.get("swap")) is not bool:
+    places = _are_paths(run.get("files"), 1) and _are_paths(run.get("dev"), 0)
+    if not places or not isinstance(run.get("encoding"), str) or type(run.get("swap")) is not bool:
         fail(f"{path}: damaged: it does not say what it was trained on")
-    run["files"] = [str(file) for file in files] if files else run["files"]
-    run["dev"] = [str(file) for file in dev] if dev else run["dev"]
+    run["files"] = [str(file) for file in _one_or_two(files, "")] if files else run["files"]
+    run["dev"] = [str(file) for file in _one_or_two(dev, "")] if dev else run["dev"]
     for name in (*run["files"], *run["dev"]):
         refuse_to_replace(path, Path(name))
         if not Path(name).exists():
@@ -411,6 +413,10 @@ def _resume(path: Path, files: list[Path] | None, dev: list[Path] | None) -> Tra
     pairs, ids, held_out = _short(translator, pairs, held_out, recipe)
     training = translator.training(ids, recipe, resume=path)
     return TranslateRun(translator, pairs, held_out, recipe, path, run, training, best)
+
+
+def _are_paths(value: Any, least: int) -> bool:
+    return isinstance(value, list) and least <= len(value) <= 2 and all(isinstance(path, str) for path in value)
 
 
 def _with_length(recipe: Recipe, translator: Translator, ids: list[IdPair], length: Length) -> Recipe:

@@ -34,7 +34,7 @@ class LengthNorm:
 
     def __post_init__(self) -> None:
         checks.one_of("LengthNorm", "kind", self.kind, NORMS)
-        checks.in_range("LengthNorm", "alpha", self.alpha, 0)
+        checks.in_range("LengthNorm", "alpha", self.alpha, 0, 10)
 
     def __call__(self, length: Any) -> Any:
         """Return the divisor for a length of at least 1."""
@@ -105,6 +105,11 @@ def beam_search(
     attention : also return where each token looked, not only where it looked most
     forbidden : ids that are never written
     progress : called with the number of sources that are done by then
+
+    Raises
+    ------
+    FloatingPointError
+        where logits are NaN or +inf, or a source has no text that is possible
     """
     checks.positive("beam_search", beam=beam, n_best=n_best)
     if n_best > beam:
@@ -120,11 +125,12 @@ def beam_search(
     while len(rows):
         step = len(history) + 1
         logits, state, weights = writer.step(ids, state)
-        if np.isnan(logits).any():
+        largest = logits.max(axis=2)  # NaN where any is
+        if not (largest < np.inf).all():
             raise FloatingPointError(
-                f"beam_search: the outputs of the model are not numbers at step {step}; it diverged"
+                f"beam_search: the outputs of the model are not finite numbers at step {step}; it diverged"
             )
-        chosen, parents, tokens = _choose(logits, totals, beam, limits[rows] <= step, forbidden)
+        chosen, parents, tokens = _choose(logits, largest, totals, beam, limits[rows] <= step, forbidden)
         place = np.full(n_sources, -1)
         place[rows] = np.arange(len(rows))
         looked = None if weights is None else weights.argmax(axis=2)
@@ -141,17 +147,18 @@ def beam_search(
             writer.keep(np.flatnonzero(going))
             progress(n_sources - int(going.sum()))
         rows, ids, totals = rows[going], tokens[going], totals[going]
+    if not all(finished):
+        raise FloatingPointError("beam_search: the model gives no text any probability; it diverged")
     return [_texts(finished[row], history, row, n_best) for row in range(n_sources)]
 
 
 def _choose(
-    logits: Array, totals: Array, beam: int, last: Array, forbidden: tuple[int, ...]
+    logits: Array, largest: Array, totals: Array, beam: int, last: Array, forbidden: tuple[int, ...]
 ) -> tuple[Array, Array, Array]:
     """Return the log-probabilities, parents and tokens (b, beam) of the best ways to go on, the best first."""
     b, k, V = logits.shape
-    largest = logits.max(axis=2, keepdims=True)
     with np.errstate(invalid="ignore"):  # of a model that diverged
-        log_sum = np.log(np.exp(logits - largest).sum(axis=2, dtype=np.float64)) + largest[:, :, 0]
+        log_sum = np.log(np.exp(logits - largest[:, :, None]).sum(axis=2, dtype=np.float64)) + largest
     offset = totals - log_sum  # (b, k)
     values = logits + offset[:, :, None].astype(logits.dtype)
     values[:, :, list(forbidden)] = -np.inf

@@ -187,7 +187,11 @@ def _train_subwords(lines: list[str], level: str, size: int, min_count: int) -> 
             vocab_size=size, special_tokens=special, unk_token=SPECIAL[UNKNOWN], show_progress=False
         )
     splitter.pre_tokenizer = library.pre_tokenizers.Metaspace(BLANK)
-    splitter.train_from_iterator(lines, trainer)
+    try:
+        splitter.train_from_iterator(lines, trainer)
+    except Exception as error:  # the library raises nothing narrower
+        why = str(error)[:1].lower() + str(error)[1:]
+        raise ValueError(f"{level}: {size:,} tokens at the most (max_size, --max-vocabulary): {why}") from error
     return str(splitter.to_str())
 
 
