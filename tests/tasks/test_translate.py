@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import elman
-from elman import storage
+from elman import plots, storage
 from elman.tasks.translate import LengthNorm, Recipe, Tokens, Translator
 from elman.tasks.translate.tokens import END, UNKNOWN
 
@@ -69,6 +69,12 @@ def test_attention_looks_at_the_word_that_is_translated(trained):
     assert best.target_pieces == ["三", "二", "一", "</s>"]
     assert best.attention.shape == (4, 3)
     np.testing.assert_allclose(best.attention.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_tokens_of_a_picture_are_no_formulas(tmp_path):
+    pytest.importorskip("matplotlib")
+    plots.plot_attention(np.eye(2), ["$5", "\\frac$"], ["$\\x$", "_$^$"], tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_bytes()
 
 
 def test_n_best_is_sorted_and_reads_differently(trained):

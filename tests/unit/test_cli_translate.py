@@ -16,6 +16,7 @@ import elman
 from command import run
 from elman import storage
 from elman.cli import app
+from elman.cli import translate as cli
 from elman.cli.translate_run import TranslateRun
 
 pytest.importorskip("sacrebleu")
@@ -76,6 +77,36 @@ def test_a_pipe_gets_utf8_whatever_the_locale(folder):
     assert printed.decode("utf-8").split() == ["一二"]
 
 
+def test_each_line_is_translated_as_it_comes(folder):
+    with piped(folder, "--beam", 1) as process:
+        for line, expected in (("one two\n", "一二"), ("three\r\nfo", "三"), ("ur\n", "四")):
+            process.stdin.write(line.encode())
+            process.stdin.flush()
+            assert process.stdout.readline().decode("utf-8") == expected + "\n"  # or waits for ever
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_bad_byte_is_told_by_its_line_after_the_lines_before_it(folder):
+    with piped(folder, "--beam", 1) as process:
+        printed, told = process.communicate(b"\xef\xbb\xbfone\n" * 1 + b"two\n" * 299 + b"caf\xe9\nthree\n", timeout=60)
+    assert printed.decode("utf-8").split() == ["一"] + ["二"] * 299
+    assert process.returncode == 1
+    assert b"line 301 of the standard input is not UTF-8" in told
+
+
+def test_many_lines_are_read_in_blocks(monkeypatch):
+    reads, writes = os.pipe()
+    text = "".join(f"line {k} 猫\r\n" for k in range(1500)) + "\r\nlast"
+    with open(reads, encoding="latin-1") as stream, open(writes, "wb", buffering=0) as out:
+        monkeypatch.setattr(sys, "stdin", stream)
+        out.write(text.encode())
+        out.close()
+        blocks = list(cli._piped())
+    assert [line for block in blocks for line in block] == [*(f"line {k} 猫" for k in range(1500)), "", "last"]
+    assert [len(block) for block in blocks][:5] == [256] * 5
+
+
 def test_n_best_and_greedy(folder):
     printed = run("translate", "run", "m.elman", "--nbest", 3, cwd=folder, input="one two\n").stdout.split("\n")
     rows = [line.split("\t") for line in printed[:3]]
@@ -91,8 +122,17 @@ def test_attention_is_drawn(folder):
     run("translate", "run", "m.elman", "--attention", "look.png", cwd=folder, input="one two\nthree\n")
     for name in ("look.png", "look-2.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    done = run("translate", "run", "m.elman", "--attention", "look.txt", cwd=folder, input="", code=1)
-    assert "must end in .png, .svg, .pdf" in done.stderr
+    for name, words in (("look.txt", "must end in .png, .svg, .pdf"), ("no/look.png", "there is no folder no")):
+        done = run("translate", "run", "m.elman", "--attention", name, cwd=folder, input="one\n", code=1)
+        assert words in done.stderr
+        assert not done.stdout
+
+
+def test_translations_are_printed_before_they_are_drawn(folder, monkeypatch):
+    pytest.importorskip("matplotlib")
+    (folder / "taken.png").mkdir()
+    done = run("translate", "run", "m.elman", "--attention", "taken.png", cwd=folder, input="one\ntwo\n", code=1)
+    assert done.stdout == "一\n二\n"
 
 
 def test_eval_prints_the_same_numbers_in_both_forms(folder):
@@ -145,7 +185,7 @@ def test_the_finished_file_holds_the_model_only(folder):
     _, about, tensors = elman.model.load_all(folder / "m.elman")
     assert not tensors
     assert "training" not in about
-    assert not {"files", "digest"} & about["run"].keys()
+    assert not {"files", "dev", "digest"} & about["run"].keys()
 
 
 def test_a_run_that_is_interrupted_goes_on_to_the_same_bits(folder):
@@ -209,6 +249,7 @@ def test_joint_vocabulary_subwords_and_dev_files(folder):
     words = ("--joint", "--source-level", "bpe", "--target-level", "bpe", "--max-vocabulary", 60, "--steps", 3)
     run("translate", "train", "a.tsv", "--dev", "a.en", "--dev", "a.zh", "--out", "j.elman", *SMALL, *words, cwd=folder)
     about = elman.model.load_all(folder / "j.elman")[1]
+    assert str(folder) not in json.dumps(about)
     assert about["tokens"]["source"]["texts"] == about["tokens"]["target"]["texts"]
     assert "zero" in "".join(about["tokens"]["source"]["texts"])
     assert run("translate", "run", "j.elman", "--beam", 1, cwd=folder, input="one\n").stdout.count("\n") == 1
@@ -274,7 +315,9 @@ def test_a_prompt_where_somebody_types(folder):
         line = process.stdout.readline()
         os.write(ours, b"\x04")
         assert process.wait(timeout=60) == 0
-        assert "Ctrl-D ends" in process.stderr.read()
-    assert line.removeprefix("> ") == "一二\n"
+        told = process.stderr.read()
+    assert "Ctrl-D ends" in told
+    assert told.endswith("> > ")
+    assert line == "一二\n"
     os.close(ours)
     os.close(theirs)

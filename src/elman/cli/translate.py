@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import json
 import math
+import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +37,8 @@ from elman.tasks.translate.metrics import HAN
 from elman.tasks.translate.translator import IdPair
 
 app = typer.Typer(help="Translation: train, run, evaluate.", no_args_is_help=True)
-BLOCK = 256  # lines of a pipe that are translated at once
+BLOCK = 256  # lines that are translated at once, at the most
+READ_BYTES = 1 << 16  # at a time
 SUBWORDS = ("bpe", "unigram")
 
 
@@ -196,6 +199,9 @@ def translate(
             from elman import plots
 
             plots.kind_of(attention)
+            plots.new_figure(1, 1)  # fails now where matplotlib is missing
+            if not attention.parent.is_dir():
+                fail(f"{attention}: there is no folder {attention.parent}")
         translator = Translator.load(model)
         if attention is not None and translator.layer.attention == "none":
             fail(f"{model}: has no attention to draw")
@@ -207,11 +213,12 @@ def translate(
                 block, beam=beam, n_best=nbest, norm=length_norm, attention=attention is not None
             )
             for translations in found:
-                done += 1
                 _print(translations, nbest)
-                if attention is not None and translations[0].attention is not None:
-                    _draw(translations[0], attention, done)
             sys.stdout.flush()
+            for number, (best, *_) in enumerate(found, start=done + 1):
+                if attention is not None and best.attention is not None:
+                    _draw(best, attention, number)
+            done += len(found)
 
 
 @app.command("eval")
@@ -354,17 +361,38 @@ def _prompted() -> Iterator[list[str]]:
     note("Type a line to translate; Ctrl-D ends.")
     while True:
         try:
-            yield [input("> ")]
+            if sys.stdout.isatty():
+                yield [input("> ")]
+            else:  # the prompt is for who types, not for the file
+                print("> ", end="", file=sys.stderr, flush=True)
+                yield [input()]
         except EOFError:
             return
 
 
 def _piped() -> Iterator[list[str]]:
-    """Yield the lines of a pipe or a file, many at a time."""
-    sys.stdin.reconfigure(encoding="utf-8-sig", newline=None, errors="strict")  # type: ignore[union-attr]
-    lines = (line.rstrip("\r\n") for line in sys.stdin)
-    while block := list(islice(lines, BLOCK)):
-        yield block
+    """Yield the lines of a pipe or a file: those that are there by now, at the most BLOCK at once."""
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape"), translate=True
+    )
+    descriptor = sys.stdin.fileno()
+    rest, n_before, data = "", 0, b" "
+    while data:
+        data = os.read(descriptor, READ_BYTES)  # waits for a byte, not for all of them
+        *lines, rest = (rest + decoder.decode(data, final=not data)).split("\n")
+        if not data and rest:
+            lines.append(rest)
+        bad = next((k for k, line in enumerate(lines) if not _is_text(line)), len(lines))
+        for start in range(0, bad, BLOCK):
+            yield lines[start : min(start + BLOCK, bad)]
+        if bad < len(lines):
+            fail(f"line {n_before + bad + 1:,} of the standard input is not UTF-8")
+        n_before += len(lines)
+
+
+def _is_text(line: str) -> bool:
+    """Return whether a line holds no byte that could not be decoded."""
+    return line.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in line)
 
 
 def _print(translations: list[Translation], nbest: int) -> None:
