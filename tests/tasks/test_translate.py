@@ -11,6 +11,7 @@ import elman
 from elman import plots, storage
 from elman.tasks.translate import LengthNorm, Recipe, Tokens, Translator
 from elman.tasks.translate.tokens import END, UNKNOWN
+from elman.tasks.translate.translator import _copied
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip(NAMES, "零一二三四五六七八九", strict=True))
@@ -100,7 +101,7 @@ def test_lines_of_any_kind(trained):
 
 def test_the_unknown_token_becomes_what_attention_points_at(trained):
     pairs = [(a.replace("nine", "Tom"), b.replace("九", "汤")) for a, b in PAIRS]
-    source = Tokens(trained.source.level, tuple(t for t in trained.source.texts if t != "nine"))
+    source = Tokens(trained.source.level, tuple(t for t in trained.source.texts if t != "nine"), lower=True)
     target = Tokens(trained.target.level, tuple(t for t in trained.target.texts if t != "九"))
     translator = Translator.build(source, target, embedding_size=16, hidden_size=32, dropout=0.1, seed=1)
     list(translator.training(translator.encode(pairs), RECIPE))
@@ -109,6 +110,11 @@ def test_the_unknown_token_becomes_what_attention_points_at(trained):
     assert found[0].target_pieces[1] == "Ann"
     assert translator.translate(["one Ann three"], replace_unknown=False)[0][0].text == "三\ufffd一"
     assert UNKNOWN in translator.target.encode("三九一")
+
+
+def test_a_word_that_several_unknown_tokens_look_at_is_written_once():
+    words = [(0, "Zyzzyva"), (0, "Zyzzyva"), (8, "likes"), (0, "Zyzzyva"), (14, "Tom")]
+    assert _copied([UNKNOWN, UNKNOWN, 5, UNKNOWN, UNKNOWN], words) == ["Zyzzyva", "", "likes", "Zyzzyva", "Tom"]
 
 
 @pytest.mark.parametrize("stop", [1, 37, 60])

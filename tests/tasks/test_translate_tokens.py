@@ -83,6 +83,24 @@ def test_a_vocabulary_without_room_for_the_characters_is_refused():
         Tokens.learn(LINES, "unigram", max_size=9)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_copied_is_a_whole_word_as_it_was_written(level):
+    tokens = learn(level, [*LINES, *CHINESE], lower=True)
+    line = " He likes  Zyzzyva-2.0, 茶 İTea" if level == "space" else " He likes  Zyzzyva-2.0, 茶 tea"
+    ids, pieces = tokens.split(line)
+    words = tokens.words(line)
+    assert len(words) == len(ids) == len(pieces)
+    assert "".join(pieces).lower() == "".join(line.split()).lower()
+    if level != "space":
+        assert "He" in [word for _, word in words]
+        assert "".join(pieces) == "".join(line.split())
+    assert all(word for _, word in words)
+    whole = {"word": "Zyzzyva", "space": "zyzzyva-2.0,"}.get(level, "Zyzzyva-2.0")
+    assert whole in [word for _, word in words]
+    assert "茶" in [word for _, word in words]
+    assert tokens.words("") == []
+
+
 def test_rare_tokens_are_unknown():
     tokens = Tokens.learn(["a a b", "a c c"], "space", min_count=2)
     assert tokens.texts[3:] == ("a", "c")
@@ -96,9 +114,9 @@ def test_unknown_tokens_are_written_as_told():
         assert tokens.decode([3, UNKNOWN, END], ["", "Tom", ""]) == expected
         assert "\ufffd" in tokens.decode([3, UNKNOWN, END])
     tokens = learn("bpe", ["low lower lowest"] * 3)
-    assert tokens.decode([*tokens.encode("low"), UNKNOWN], ["", "Tom"][-len(tokens.encode("low")) - 1 :]).startswith(
-        "low"
-    )
+    ids = [*tokens.encode("low"), UNKNOWN, UNKNOWN, *tokens.encode("lower")]
+    unknown = [{0: "Tom", 1: ""}.get(k - len(tokens.encode("low")), "wrong") for k in range(len(ids))]
+    assert tokens.decode(ids, unknown) == "low Tom lower"
 
 
 def test_special_texts_in_a_line_are_no_special_tokens():

@@ -274,7 +274,7 @@ class Translator:
         n_best : translations to return, at the most `beam`
         norm : how texts of different length are compared; LengthNorm("mean") if absent
         attention : also return where each token looked
-        replace_unknown : write the piece of the line that attention points at instead of the unknown token
+        replace_unknown : write the word of the line that attention points at instead of the unknown token
         batch_size : lines that are translated at once
         progress : called with the number of lines that are done by then
         """
@@ -291,7 +291,7 @@ class Translator:
             before = len(empty) + start
             found = self._search([split[k][0] for k in rows], beam, n_best, norm, attention, progress, before)
             for k, hypotheses in zip(rows, found, strict=True):
-                results[k] = self._write(hypotheses, split[k][1], replace_unknown, n_best)
+                results[k] = self._write(hypotheses, lines[k], split[k][1], replace_unknown, n_best)
             progress(before + len(rows))
         return results
 
@@ -320,14 +320,16 @@ class Translator:
         )
 
     def _write(
-        self, hypotheses: list[Hypothesis], pieces: list[str], replace_unknown: bool, n_best: int
+        self, hypotheses: list[Hypothesis], line: str, pieces: list[str], replace_unknown: bool, n_best: int
     ) -> list[Translation]:
         """Return the hypotheses as text; of those that read alike, the best."""
         seen: dict[str, Translation] = {}
+        words: list[tuple[int, str]] = []
         for ids, log_prob, score, weights, looked in hypotheses:
             unknown = None
-            if replace_unknown and looked is not None:
-                unknown = [pieces[k] for k in looked]
+            if replace_unknown and looked is not None and UNKNOWN in ids:
+                words = words or self.source.words(line)
+                unknown = _copied(ids, [words[k] for k in looked])
             text = self.target.decode(ids, unknown)
             shown = [
                 unknown[k] if unknown and i == UNKNOWN else self.target.texts[i].strip() or self.target.texts[i]
@@ -411,6 +413,15 @@ def _read_lexicon(tensors: dict[str, Array], layer: EncoderDecoder, n_target: in
     if not ((p >= 0).all() and (p.sum(axis=1) < 1.001).all() and (background > 0).all() and background.sum() < 1.001):
         raise ValueError("its lexicon does not hold probabilities")
     return lexicon
+
+
+def _copied(ids: Sequence[int], words: Sequence[tuple[int, str]]) -> list[str]:
+    """Return what to write for each id if it is unknown: the word it comes from, once where several look at it."""
+    found, last = [], -1
+    for i, (place, word) in zip(ids, words, strict=True):
+        found.append("" if i == UNKNOWN and place == last else word)
+        last = place if i == UNKNOWN else -1
+    return found
 
 
 class NetworkWriter:
