@@ -101,6 +101,14 @@ def test_what_is_copied_is_a_whole_word_as_it_was_written(level):
     assert tokens.words("") == []
 
 
+@pytest.mark.parametrize("size", [4, 9, 30])
+def test_bpe_has_no_more_tokens_than_asked_for(size):
+    pytest.importorskip("tokenizers")
+    tokens = Tokens.learn([*LINES, *CHINESE], "bpe", max_size=size)
+    assert len(tokens) <= size
+    assert UNKNOWN in tokens.encode("茶 z")
+
+
 def test_rare_tokens_are_unknown():
     tokens = Tokens.learn(["a a b", "a c c"], "space", min_count=2)
     assert tokens.texts[3:] == ("a", "c")

@@ -246,13 +246,29 @@ def test_patience_ends_early_and_keeps_the_best(folder):
 
 def test_joint_vocabulary_subwords_and_dev_files(folder):
     pytest.importorskip("tokenizers")
-    words = ("--joint", "--source-level", "bpe", "--target-level", "bpe", "--max-vocabulary", 60, "--steps", 3)
+    words = ("--joint", "--target-level", "bpe", "--max-vocabulary", 60, "--steps", 3)
     run("translate", "train", "a.tsv", "--dev", "a.en", "--dev", "a.zh", "--out", "j.elman", *SMALL, *words, cwd=folder)
     about = elman.model.load_all(folder / "j.elman")[1]
     assert str(folder) not in json.dumps(about)
-    assert about["tokens"]["source"]["texts"] == about["tokens"]["target"]["texts"]
+    assert about["tokens"]["source"] == about["tokens"]["target"]
+    assert about["tokens"]["source"]["level"] == "bpe"
     assert "zero" in "".join(about["tokens"]["source"]["texts"])
     assert run("translate", "run", "j.elman", "--beam", 1, cwd=folder, input="one\n").stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "joint", "expected"),
+    [
+        (None, None, False, ("word", "char")),
+        (None, None, True, ("char", "char")),
+        ("bpe", None, False, ("bpe", "char")),
+        (None, "word", True, ("word", "word")),
+        ("space", "space", True, ("space", "space")),
+    ],
+)
+def test_levels_by_the_text_or_as_told(source, target, joint, expected):
+    wanted = (cli.Level(source) if source else None, cli.Level(target) if target else None)
+    assert cli._levels(*wanted, joint, [("one two", "一二"), ("three four", "三四")]) == expected
 
 
 def test_swap_reads_the_second_column(folder):
@@ -279,6 +295,10 @@ def test_swap_reads_the_second_column(folder):
         (["train", "a.tsv", "--max-tokens", 1, "--out", "x", "--source-level", "char"], "no pair to train on"),
         (["train", "a.tsv", "--lexicon", "--attention", "none", "--out", "x"], "--lexicon is read by attention"),
         (["train", "one.tsv", "--validation", 0.9, "--out", "x"], "no pair to train on: --validation 0.9"),
+        (
+            ["train", "a.tsv", "--joint", "--source-level", "char", "--target-level", "word", "--out", "x"],
+            "--joint has one vocabulary, but two levels are asked for: char and word",
+        ),
         (["train", "one.tsv", "--patience", 2, "--out", "x"], "--patience 2 needs held-out pairs; give --dev"),
         (["train", "a.tsv", "--patience", 2, "--validation", 0, "--out", "x"], "--patience 2 needs held-out pairs"),
         (["train", "--resume", "m.elman"], "m.elman has finished its training"),

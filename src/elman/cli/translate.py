@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,8 +94,8 @@ def train(
         Level | None, typer.Option(help="What a token to write is.  [default: by the text]")
     ] = None,
     max_vocabulary: Annotated[int, typer.Option(min=4, help="Most frequent tokens to keep, a side.")] = 8000,
-    min_count: Annotated[int, typer.Option(min=1, help="Rarer tokens are unknown.")] = 2,
-    joint: Annotated[bool, typer.Option("--joint", help="One vocabulary for both sides.")] = False,
+    min_count: Annotated[int, typer.Option(min=1, help="Rarer tokens are unknown; unigram has no use for it.")] = 2,
+    joint: Annotated[bool, typer.Option("--joint", help="One vocabulary, of one level, for both sides.")] = False,
     lower: Annotated[bool, typer.Option("--lower", help="Lower-case what is read.")] = False,
     cell: Annotated[Cell, typer.Option(help="Which recurrence.")] = Cell.lstm,
     hidden: Annotated[int, typer.Option(min=2, help="Units of each recurrent layer.")] = 256,
@@ -114,7 +115,7 @@ def train(
     patience: Annotated[int, typer.Option(min=0, help="Validations without a better one to end after; 0: never.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Leave out pairs with more on a side.")] = 100,
     encoding: Encoding = "utf-8",
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same model; not with unigram, which draws its own.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that --out names.")] = False,
 ) -> None:
     """Train a translator on pairs of lines.
@@ -149,12 +150,14 @@ def train(
         }
         pairs, held_out = _read(about, recipe, paths, dev_paths or [])
         about["digest"] = _digest(pairs, held_out)
-        sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+        levels = _levels(source_level, target_level, joint, pairs)
+        learn = partial(Tokens.learn, max_size=max_vocabulary, min_count=min_count)
         if joint:
-            sides = [[*sides[0], *sides[1]]] * 2
-        wanted = {"max_size": max_vocabulary, "min_count": min_count}
-        source = Tokens.learn(sides[0], _level(source_level, sides[0]), lower=lower, **wanted)
-        target = Tokens.learn(sides[1], _level(target_level, sides[1]), lower=joint and lower, **wanted)
+            lines = [line for side in zip(*pairs, strict=True) for line in side]
+            source = target = learn(lines, levels[0], lower=lower)
+        else:
+            source = learn([a for a, _ in pairs], levels[0], lower=lower)
+            target = learn([b for _, b in pairs], levels[1])
         translator = Translator.build(
             source,
             target,
@@ -343,11 +346,19 @@ def _is_solid(lines: Sequence[str]) -> bool:
     return sum(len(HAN.findall(line)) > len(line) / 3 and " " not in line.strip() for line in lines) > len(lines) / 3
 
 
-def _level(level: Level | None, lines: Sequence[str]) -> str:
-    """Return the level that was asked for, or characters for a language without blanks, else words."""
-    if level is not None:
-        return level.value
-    return "char" if _is_solid(lines[:1000]) else "word"
+def _levels(source: Level | None, target: Level | None, joint: bool, pairs: Sequence[LinePair]) -> tuple[str, str]:
+    """Return the levels of both sides: as asked for, or characters for a language without blanks, else words.
+
+    With one vocabulary there is one level: the one asked for, or characters if either language has no blanks.
+    """
+    if joint and source and target and source is not target:
+        fail(f"--joint has one vocabulary, but two levels are asked for: {source.value} and {target.value}")
+    if joint:
+        source = target = source or target
+    by_text = ["char" if _is_solid([pair[side] for pair in pairs[:1000]]) else "word" for side in (0, 1)]
+    if joint:
+        by_text = [min(by_text)] * 2
+    return (source.value if source else by_text[0]), (target.value if target else by_text[1])
 
 
 def _set_output() -> None:

@@ -67,10 +67,10 @@ class Tokens:
         Parameters
         ----------
         lines : texts of one language
-        level, lower : see `Tokens`
+        level, lower : see `Tokens`; what "unigram" learns is a little different each time, whatever the seed
         max_size : keep the most frequent only, the first three included; for sub-words 4,000 if absent
         min_count : keep what occurs at least so often; the rest is unknown, and a model that has seen unknown tokens
-            knows what to do with them
+            knows what to do with them. Of "bpe", pieces that are joined at least so often; "unigram" has no use for it
         """
         checks.one_of("Tokens", "level", level, LEVELS)
         checks.positive("Tokens", min_count=min_count)
@@ -222,7 +222,11 @@ def _train_subwords(lines: list[str], level: str, size: int, min_count: int) -> 
     if level == "bpe":
         splitter = library.Tokenizer(library.models.BPE(unk_token=SPECIAL[UNKNOWN]))
         trainer = library.trainers.BpeTrainer(
-            vocab_size=size, min_frequency=max(min_count, 2), special_tokens=special, show_progress=False
+            vocab_size=size,
+            limit_alphabet=max(size - len(special), 0),  # the most frequent characters
+            min_frequency=max(min_count, 2),
+            special_tokens=special,
+            show_progress=False,
         )
     else:
         splitter = library.Tokenizer(library.models.Unigram())
