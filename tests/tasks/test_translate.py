@@ -87,6 +87,17 @@ def test_n_best_is_sorted_and_reads_differently(trained):
     assert found[0].attention is None
 
 
+def test_n_best_has_n_texts_though_some_read_alike(trained):
+    """One unknown token and many of them are written as the same word."""
+    translator = build(PAIRS)
+    translator.model.params["output.1.bias"][[UNKNOWN, END]] += 3
+    (found,) = translator.translate(["x"], beam=4, n_best=4)
+    ids = translator._search([[UNKNOWN]], 4, 4, None, False, lambda _: None, 0)[0]
+    assert len(translator._write(ids, "x", ["x"], True, 4)) < 4
+    assert len({one.text for one in found}) == 4
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
 def test_lines_of_any_kind(trained):
     lines = ["", "  \t", "one", " ".join(["two"] * 500), "猫 one", "ONE ☃ \ud83d", "one"]
     found = [one[0].text for one in trained.translate(lines, beam=2, batch_size=3)]

@@ -271,7 +271,7 @@ class Translator:
         ----------
         lines : a line without a token has one translation, the empty one
         beam : texts that are kept at each step; 1 is greedy
-        n_best : translations to return, at the most `beam`
+        n_best : translations to return, at the most `beam`; fewer only where a beam eight times as wide finds no more
         norm : how texts of different length are compared; LengthNorm("mean") if absent
         attention : also return where each token looked
         replace_unknown : write the word of the line that attention points at instead of the unknown token
@@ -292,6 +292,12 @@ class Translator:
             found = self._search([split[k][0] for k in rows], beam, n_best, norm, attention, progress, before)
             for k, hypotheses in zip(rows, found, strict=True):
                 results[k] = self._write(hypotheses, lines[k], split[k][1], replace_unknown, n_best)
+                for wider in (2, 4, 8):  # where several texts read alike, look for more
+                    if len(results[k]) == n_best:
+                        break
+                    again = partial(self._search, [split[k][0]], wider * beam, wider * n_best, norm, attention)
+                    (more,) = again(lambda _: None, 0)
+                    results[k] = self._write(more, lines[k], split[k][1], replace_unknown, n_best)
             progress(before + len(rows))
         return results
 
