@@ -11,6 +11,7 @@ import pytest
 
 from elman import GRU, LSTM, Bidirectional, Embedding, EncoderDecoder, Linear, Model, Sequential
 from elman.kernels.spec import GRUState
+from elman.tasks.translate import search as module
 from elman.tasks.translate.search import LengthNorm, beam_search
 from elman.tasks.translate.tokens import BEGIN, END, UNKNOWN
 from elman.tasks.translate.translator import NetworkWriter
@@ -228,12 +229,20 @@ def test_finished_sources_leave_the_batch():
     assert done[-1] == 3
 
 
-def test_the_bound_of_the_search_is_seen_to_matter():
-    """A search that stops at the first finished text would miss the best one of F1."""
-    writer, state = clock()
-    (found,) = beam_search(writer, state, 1, beam=2, max_length=1)
-    assert texts(found) == [""]
-    assert found[0].score < -0.278647
+def test_the_bound_of_the_search_is_seen_to_matter(monkeypatch):
+    """A search that stops at the first finished text misses the best one of F1."""
+
+    def best():
+        writer, state = clock()
+        (found,) = beam_search(writer, state, 1, beam=2, max_length=4)
+        return texts(found)
+
+    def stops_at_once(bounds, rows, finished, n_best):
+        return np.isfinite(bounds) & [len(finished[row]) < n_best for row in rows]
+
+    assert best() == ["aaa"]
+    monkeypatch.setattr(module, "_can_improve", stops_at_once)
+    assert best() == [""]
 
 
 def test_a_model_that_diverged_is_refused_in_words():

@@ -18,6 +18,7 @@ from elman import storage
 from elman.cli import app
 from elman.cli import translate as cli
 from elman.cli.translate_run import TranslateRun
+from elman.tasks.translate import Translator, read_pairs, split_pairs
 
 pytest.importorskip("sacrebleu")
 
@@ -235,13 +236,18 @@ def test_a_closed_input_is_told(folder):
 
 
 def test_patience_ends_early_and_keeps_the_best(folder):
-    words = ("--steps", 400, "--patience", 2, "--rate", 0.3, "--clip", 100)
+    """With such a rate it learns and then forgets."""
+    words = ("--steps", 400, "--patience", 2, "--validation", 0.2, "--rate", 0.3, "--clip", 100)
     done = run("translate", "train", "a.tsv", "--out", "early.elman", *SMALL[:-6], *words, "--batch", 32, cwd=folder)
     trained = int(done.stderr.split("Trained ")[1].split(" steps")[0])
     history = elman.model.load_all(folder / "early.elman")[1]["run"]["history"]
     best = min(range(len(history)), key=lambda k: history[k][1])
-    assert len(history) - 1 - best == 2 or trained == 400
-    assert trained == history[-1][0]
+    assert trained == history[-1][0] < 400
+    assert len(history) - 1 - best == 2
+    assert history[-1][1] > history[best][1]
+    translator = Translator.load(folder / "early.elman")
+    _, held_out = split_pairs(read_pairs(folder / "a.tsv"), 0.2)
+    assert translator.evaluate(translator.encode(held_out)) == pytest.approx(history[best][1], rel=1e-6)
 
 
 def test_joint_vocabulary_subwords_and_dev_files(folder):

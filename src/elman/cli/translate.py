@@ -40,7 +40,6 @@ from elman.tasks.translate.translator import IdPair
 app = typer.Typer(help="Translation: train, run, evaluate.", no_args_is_help=True)
 BLOCK = 256  # lines that are translated at once, at the most
 READ_BYTES = 1 << 16  # at a time
-SUBWORDS = ("bpe", "unigram")
 
 
 class Level(str, Enum):
