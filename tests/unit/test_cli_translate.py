@@ -18,7 +18,10 @@ from elman import storage
 from elman.cli import app
 from elman.cli import translate as cli
 from elman.cli.translate_run import TranslateRun
+from elman.layers.attention import KINDS
 from elman.tasks.translate import Translator, read_pairs, split_pairs
+from elman.tasks.translate.search import NORMS
+from elman.tasks.translate.tokens import LEVELS
 
 pytest.importorskip("sacrebleu")
 
@@ -37,10 +40,10 @@ def folder(tmp_path_factory):
     (path / "a.en").write_bytes("\r\n".join(english).encode())  # Windows line ends
     (path / "a.zh").write_text("\n".join(chinese) + "\n", encoding="utf-8")
     (path / "a.tsv").write_text("".join(f"{a}\t{b}\tx\n" for a, b in zip(english, chinese, strict=True)), "utf-8")
-    done = run("translate", "train", "a.en", "a.zh", "--out", "m.elman", *SMALL, "--steps", 200, cwd=path)
-    assert "Trained 200 steps" in done.stderr
+    done = run("translate", "train", "a.en", "a.zh", "--out", "m.elman", *SMALL, "--steps", 400, cwd=path)
+    assert "Trained 400 steps" in done.stderr
     assert "Held-out translations: " in done.stderr
-    assert "step 200: " in done.stderr  # samples
+    assert "step 400: " in done.stderr  # samples
     assert "→" in done.stderr
     assert "elman translate run m.elman" in done.stderr
     stop_at_once(path)
@@ -275,6 +278,11 @@ def test_joint_vocabulary_subwords_and_dev_files(folder):
 def test_levels_by_the_text_or_as_told(source, target, joint, expected):
     wanted = (cli.Level(source) if source else None, cli.Level(target) if target else None)
     assert cli._levels(*wanted, joint, [("one two", "一二"), ("three four", "三四")]) == expected
+
+
+def test_options_offer_all_that_there_is():
+    for offered, kinds in ((cli.Level, LEVELS), (cli.Attends, (*KINDS, "none")), (cli.Norm, NORMS)):
+        assert {one.value for one in offered} == set(kinds)
 
 
 def test_swap_reads_the_second_column(folder):
