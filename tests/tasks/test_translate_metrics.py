@@ -52,7 +52,7 @@ def test_chrf():
 
 
 def test_tokenisers_that_are_unknown_or_lack_a_part_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match="--tokenize verse is not known to sacrebleu"):
+    with pytest.raises(ValueError, match="the tokeniser verse is not known to sacrebleu"):
         bleu(["a"], ["a"], tokenize="verse")
     monkeypatch.setitem(sys.modules, "MeCab", None)
     monkeypatch.delitem(sys.modules, "sacrebleu.tokenizers.tokenizer_ja_mecab", raising=False)

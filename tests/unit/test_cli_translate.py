@@ -154,7 +154,7 @@ def test_a_bad_tokeniser_is_told_before_the_work(folder, monkeypatch):
     monkeypatch.setattr(elman.tasks.translate.Translator, "translate", None)
     done = CliRunner().invoke(app, ["translate", "eval", "m.elman", "a.tsv", "--tokenize", "verse"])
     assert done.exit_code == 1
-    assert "--tokenize verse is not known to sacrebleu" in done.stderr
+    assert "the tokeniser verse is not known to sacrebleu" in done.stderr
 
 
 def test_han_text_and_a_tokeniser_by_blanks(folder):
@@ -230,11 +230,12 @@ def test_resume_of_a_damaged_description_is_refused(folder, files):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes a file by its number")
-def test_a_closed_input_is_told(folder):
-    with piped(folder, stdin=None, preexec_fn=lambda: os.close(0)) as process:
+@pytest.mark.parametrize(("number", "name"), [(0, "input"), (1, "output")])
+def test_a_closed_input_or_output_is_told(folder, number, name):
+    with piped(folder, preexec_fn=lambda: os.close(number)) as process:
         _, told = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert b"there is no standard input" in told
+    assert f"there is no standard {name}".encode() in told
     assert told.count(b"\n") == 1
 
 

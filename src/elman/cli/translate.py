@@ -190,13 +190,18 @@ def translate(
         Path | None, typer.Option(help="Draw where each token looked, to this .png, .svg or .pdf; a number a line.")
     ] = None,
 ) -> None:
-    """Translate the standard input, line by line; each line gives one, or with --nbest score, tab and text for each."""
+    """Translate the standard input, each line as it comes; it gives one, or with --nbest score, tab and text for each.
+
+    What is not a terminal is read and written as UTF-8.
+    """
     with failures():
         if nbest > beam:
             fail(f"--nbest {nbest} needs a --beam of at least that, got {beam}")
         length_norm = LengthNorm(norm.value, alpha)
         if sys.stdin is None:
             fail(f"there is no standard input to translate: elman translate run {model} < FILE")
+        if sys.stdout is None:
+            fail(f"there is no standard output to write to: elman translate run {model} > FILE")
         if attention is not None:
             from elman import plots
 

@@ -70,7 +70,7 @@ def _metric(tokenize: str) -> Any:
         if tokenize in known:
             why = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"the tokeniser {tokenize} of sacrebleu cannot be used: {why}") from error
-        raise ValueError(f"--tokenize {tokenize} is not known to sacrebleu; try char, zh, 13a or none") from None
+        raise ValueError(f"the tokeniser {tokenize} is not known to sacrebleu; try char, zh, 13a or none") from None
 
 
 def _library() -> Any:
