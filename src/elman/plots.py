@@ -504,8 +504,8 @@ def plot_attention(weights: Array, source: Sequence[str], target: Sequence[str],
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         axes = figure.add_subplot()
         image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(T), source, rotation=45, ha="left", rotation_mode="anchor")
-        axes.set_yticks(range(S), target)
+        axes.set_xticks(range(T), source, rotation=45, ha="left", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(S), target, parse_math=False)  # a price in $ is no formula
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.set_xticks(np.arange(T + 1) - 0.5, minor=True)

@@ -110,13 +110,19 @@ class BucketOrder:
         return self._order[k * self._batch_size : (k + 1) * self._batch_size]
 
     def _shuffle(self, epoch: int) -> Array:
-        """Sort by length with random ties, cut into batches, put the batches in random order, and the rest last."""
+        """Sort by length with random ties, cut into batches, put these in random order, and a smaller one last.
+
+        The smaller one is cut out at a random place, or its gradient, of few rows, would always be that of the longest.
+        """
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(self._lengths.shape[1])
         order = order[np.lexsort(self._lengths[:, order])]
-        full = len(order) // self._batch_size * self._batch_size
-        batches = order[:full].reshape(-1, self._batch_size)[rng.permutation(full // self._batch_size)]
-        return np.concatenate([batches.ravel(), order[full:]])
+        n_full, n_rest = divmod(len(order), self._batch_size)
+        shuffled = rng.permutation(n_full)
+        at = int(rng.integers(n_full + 1)) * self._batch_size if n_rest else len(order)
+        rest = order[at : at + n_rest]
+        batches = np.concatenate([order[:at], order[at + n_rest :]]).reshape(-1, self._batch_size)[shuffled]
+        return np.concatenate([batches.ravel(), rest])
 
 
 class Buckets(Batches):

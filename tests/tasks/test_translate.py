@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import elman
-from elman import storage
+from elman import plots, storage
 from elman.tasks.translate import LengthNorm, Recipe, Tokens, Translator
 from elman.tasks.translate.tokens import END, UNKNOWN
+from elman.tasks.translate.translator import _copied
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip(NAMES, "零一二三四五六七八九", strict=True))
@@ -71,6 +72,12 @@ def test_attention_looks_at_the_word_that_is_translated(trained):
     np.testing.assert_allclose(best.attention.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_tokens_of_a_picture_are_no_formulas(tmp_path):
+    pytest.importorskip("matplotlib")
+    plots.plot_attention(np.eye(2), ["$5", "\\frac$"], ["$\\x$", "_$^$"], tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_bytes()
+
+
 def test_n_best_is_sorted_and_reads_differently(trained):
     (found,) = trained.translate(["four five"], beam=6, n_best=6)
     assert len({one.text for one in found}) == len(found) > 3
@@ -78,6 +85,17 @@ def test_n_best_is_sorted_and_reads_differently(trained):
     assert found[0].text == "五四"
     assert found[0].score == pytest.approx(found[0].log_prob / 3)
     assert found[0].attention is None
+
+
+def test_n_best_has_n_texts_though_some_read_alike(trained):
+    """One unknown token and many of them are written as the same word."""
+    translator = build(PAIRS)
+    translator.model.params["output.1.bias"][[UNKNOWN, END]] += 3
+    (found,) = translator.translate(["x"], beam=4, n_best=4)
+    ids = translator._search([[UNKNOWN]], 4, 4, None, False, lambda _: None, 0)[0]
+    assert len(translator._write(ids, "x", ["x"], True, 4)) < 4
+    assert len({one.text for one in found}) == 4
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
 
 def test_lines_of_any_kind(trained):
@@ -94,7 +112,7 @@ def test_lines_of_any_kind(trained):
 
 def test_the_unknown_token_becomes_what_attention_points_at(trained):
     pairs = [(a.replace("nine", "Tom"), b.replace("九", "汤")) for a, b in PAIRS]
-    source = Tokens(trained.source.level, tuple(t for t in trained.source.texts if t != "nine"))
+    source = Tokens(trained.source.level, tuple(t for t in trained.source.texts if t != "nine"), lower=True)
     target = Tokens(trained.target.level, tuple(t for t in trained.target.texts if t != "九"))
     translator = Translator.build(source, target, embedding_size=16, hidden_size=32, dropout=0.1, seed=1)
     list(translator.training(translator.encode(pairs), RECIPE))
@@ -103,6 +121,11 @@ def test_the_unknown_token_becomes_what_attention_points_at(trained):
     assert found[0].target_pieces[1] == "Ann"
     assert translator.translate(["one Ann three"], replace_unknown=False)[0][0].text == "三\ufffd一"
     assert UNKNOWN in translator.target.encode("三九一")
+
+
+def test_a_word_that_several_unknown_tokens_look_at_is_written_once():
+    words = [(0, "Zyzzyva"), (0, "Zyzzyva"), (8, "likes"), (0, "Zyzzyva"), (14, "Tom")]
+    assert _copied([UNKNOWN, UNKNOWN, 5, UNKNOWN, UNKNOWN], words) == ["Zyzzyva", "", "likes", "Zyzzyva", "Tom"]
 
 
 @pytest.mark.parametrize("stop", [1, 37, 60])
@@ -167,6 +190,24 @@ def test_evaluate_is_the_mean_over_tokens_and_ends(trained):
     (found,) = trained.translate(["one two"])
     assert found[0].text == "二一"
     assert trained.evaluate([ids]) == pytest.approx(-found[0].log_prob / 3, rel=1e-4)
+
+
+def test_one_long_pair_does_not_pad_a_whole_batch(trained):
+    ids = [*trained.encode(PAIRS[:70]), ([3, 4] * 300, [5] * 40), ([3], [4] * 500)]
+    sizes = []
+
+    def watched(batches):
+        for batch in batches:
+            sizes.append((len(batch.targets), max(batch.targets.shape[1], batch.x.source.shape[1])))
+            yield batch
+
+    nats = trained.evaluate(ids, batch_tokens=200, progress=watched)
+    assert sum(rows for rows, _ in sizes) == len(ids)
+    assert all(rows == 1 or rows * longest <= 200 for rows, longest in sizes)
+    assert max(rows for rows, _ in sizes) > 20
+    counts = [len(target) + 1 for _, target in ids]
+    each = [trained.evaluate([pair]) for pair in ids]
+    assert nats == pytest.approx(np.average(each, weights=counts), rel=1e-5)
 
 
 def test_the_norm_of_length_is_handed_on(trained):

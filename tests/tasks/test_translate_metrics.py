@@ -1,5 +1,7 @@
 """BLEU and its tokenisers (cases F4 and F5)."""
 
+import sys
+
 import pytest
 
 pytest.importorskip("sacrebleu")
@@ -47,3 +49,12 @@ def test_unequal_numbers_are_refused():
 def test_chrf():
     assert chrf(["我喜欢吃梨"], ["我喜欢吃梨"]) == pytest.approx(100)
     assert 0 < chrf(["我喜欢吃梨"], ["我喜欢吃苹果"]) < 100
+
+
+def test_tokenisers_that_are_unknown_or_lack_a_part_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="the tokeniser verse is not known to sacrebleu"):
+        bleu(["a"], ["a"], tokenize="verse")
+    monkeypatch.setitem(sys.modules, "MeCab", None)
+    monkeypatch.delitem(sys.modules, "sacrebleu.tokenizers.tokenizer_ja_mecab", raising=False)
+    with pytest.raises(ValueError, match="the tokeniser ja-mecab of sacrebleu cannot be used: "):
+        bleu(["a"], ["a"], tokenize="ja-mecab")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from elman import GRU, LSTM, Bidirectional, Embedding, EncoderDecoder, Linear, Model, Sequential
 from elman.kernels.spec import GRUState
+from elman.tasks.translate import search as module
 from elman.tasks.translate.search import LengthNorm, beam_search
 from elman.tasks.translate.tokens import BEGIN, END, UNKNOWN
 from elman.tasks.translate.translator import NetworkWriter
@@ -183,6 +185,28 @@ def test_attention_belongs_to_its_text():
                 _, state, weights = model.layer.step(model.params, np.array([[last]]), state, memory)
                 np.testing.assert_allclose(h.attention[t, :length], weights[0, 0], atol=1e-12)
                 assert (h.attention[t, length:] == 0).all()
+                assert h.looked[t] == weights[0, 0].argmax()
+
+
+def test_where_texts_looked_most_needs_little_memory():
+    """A long source and a long text: only one place a step is kept unless all are asked for."""
+
+    class Reader(Clock):
+        def step(self, ids, state):
+            weights = np.zeros((*ids.shape, 20_000))
+            weights[:, :, int(state.h[0, 0])] = 1
+            return *super().step(ids, state)[:2], weights
+
+    peaks = {}
+    for attention in (False, True):
+        tracemalloc.start()
+        writer, state = Reader([0.0] * 99 + [1.0]), GRUState(np.zeros((2, 1)))
+        found = beam_search(writer, state, 2, beam=2, max_length=100, attention=attention)
+        peaks[attention] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found[1][0].looked == list(range(100))
+        assert (found[1][0].attention is not None) == attention
+    assert peaks[False] < 4e6 < 2e7 < peaks[True]
 
 
 def test_finished_sources_leave_the_batch():
@@ -205,19 +229,39 @@ def test_finished_sources_leave_the_batch():
     assert done[-1] == 3
 
 
-def test_the_bound_of_the_search_is_seen_to_matter():
-    """A search that stops at the first finished text would miss the best one of F1."""
-    writer, state = clock()
-    (found,) = beam_search(writer, state, 1, beam=2, max_length=1)
-    assert texts(found) == [""]
-    assert found[0].score < -0.278647
+def test_the_bound_of_the_search_is_seen_to_matter(monkeypatch):
+    """A search that stops at the first finished text misses the best one of F1."""
+
+    def best():
+        writer, state = clock()
+        (found,) = beam_search(writer, state, 1, beam=2, max_length=4)
+        return texts(found)
+
+    def stops_at_once(bounds, rows, finished, n_best):
+        return np.isfinite(bounds) & [len(finished[row]) < n_best for row in rows]
+
+    assert best() == ["aaa"]
+    monkeypatch.setattr(module, "_can_improve", stops_at_once)
+    assert best() == [""]
 
 
 def test_a_model_that_diverged_is_refused_in_words():
     model, source, lengths = small(0)
-    model.params.flat[:] = np.nan
-    with pytest.raises(FloatingPointError, match="not numbers at step 1; it diverged"):
-        search(model, source, lengths)
+    for value in (np.nan, np.inf):
+        model.params.flat[:] = value
+        with pytest.raises(FloatingPointError, match="not finite numbers at step 1; it diverged"):
+            search(model, source, lengths)
+
+
+@pytest.mark.parametrize(("logit", "words"), [(np.inf, "not finite numbers"), (-np.inf, "no text any probability")])
+def test_logits_that_are_infinite_give_no_text(logit, words):
+    class Infinite(Clock):
+        def step(self, ids, state):
+            logits, state, _ = super().step(ids, state)
+            return np.full_like(logits, logit), state, None
+
+    with pytest.raises(FloatingPointError, match=words):
+        beam_search(Infinite([0.5] * 9), GRUState(np.zeros((1, 1))), 1, max_length=4)
 
 
 def test_no_source_no_text():
@@ -239,7 +283,9 @@ def test_options_that_do_not_fit(options, words):
         beam_search(writer, state, 1, **options)
 
 
-@pytest.mark.parametrize(("kind", "alpha"), [("sum", 1.0), ("mean", -1.0), ("mean", math.nan)])
+@pytest.mark.parametrize(
+    ("kind", "alpha"), [("sum", 1.0), ("mean", -1.0), ("mean", math.nan), ("gnmt", math.inf), ("mean", 1e3)]
+)
 def test_norms_that_do_not_exist(kind, alpha):
     with pytest.raises(ValueError, match="LengthNorm"):
         LengthNorm(kind, alpha)

@@ -77,6 +77,38 @@ def test_rules_of_another_vocabulary_are_refused():
         Tokens.from_json(value)
 
 
+def test_a_vocabulary_without_room_for_the_characters_is_refused():
+    pytest.importorskip("tokenizers")
+    with pytest.raises(ValueError, match=r"unigram: 9 tokens at the most \(max_size, --max-vocabulary\): the vocab"):
+        Tokens.learn(LINES, "unigram", max_size=9)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_copied_is_a_whole_word_as_it_was_written(level):
+    tokens = learn(level, [*LINES, *CHINESE], lower=True)
+    line = " He likes  Zyzzyva-2.0, 茶 İTea" if level == "space" else " He likes  Zyzzyva-2.0, 茶 tea"
+    ids, pieces = tokens.split(line)
+    words = tokens.words(line)
+    assert len(words) == len(ids) == len(pieces)
+    assert "".join(pieces).lower() == "".join(line.split()).lower()
+    if level != "space":
+        assert "He" in [word for _, word in words]
+        assert "".join(pieces) == "".join(line.split())
+    assert all(word for _, word in words)
+    whole = {"word": "Zyzzyva", "space": "zyzzyva-2.0,"}.get(level, "Zyzzyva-2.0")
+    assert whole in [word for _, word in words]
+    assert "茶" in [word for _, word in words]
+    assert tokens.words("") == []
+
+
+@pytest.mark.parametrize("size", [4, 9, 30])
+def test_bpe_has_no_more_tokens_than_asked_for(size):
+    pytest.importorskip("tokenizers")
+    tokens = Tokens.learn([*LINES, *CHINESE], "bpe", max_size=size)
+    assert len(tokens) <= size
+    assert UNKNOWN in tokens.encode("茶 z")
+
+
 def test_rare_tokens_are_unknown():
     tokens = Tokens.learn(["a a b", "a c c"], "space", min_count=2)
     assert tokens.texts[3:] == ("a", "c")
@@ -90,9 +122,9 @@ def test_unknown_tokens_are_written_as_told():
         assert tokens.decode([3, UNKNOWN, END], ["", "Tom", ""]) == expected
         assert "\ufffd" in tokens.decode([3, UNKNOWN, END])
     tokens = learn("bpe", ["low lower lowest"] * 3)
-    assert tokens.decode([*tokens.encode("low"), UNKNOWN], ["", "Tom"][-len(tokens.encode("low")) - 1 :]).startswith(
-        "low"
-    )
+    ids = [*tokens.encode("low"), UNKNOWN, UNKNOWN, *tokens.encode("lower")]
+    unknown = [{0: "Tom", 1: ""}.get(k - len(tokens.encode("low")), "wrong") for k in range(len(ids))]
+    assert tokens.decode(ids, unknown) == "low Tom lower"
 
 
 def test_special_texts_in_a_line_are_no_special_tokens():
@@ -106,6 +138,7 @@ def test_pairs_of_two_files_and_of_one(tmp_path):
     (tmp_path / "b").write_bytes("嗨。\n一\n空\n混合。".encode())
     expected = [("Hi.", "嗨。"), ("One word", "一"), ("Mixed 文字 text.", "混合。")]
     assert read_pairs(tmp_path / "a", tmp_path / "b") == expected
+    assert read_pairs(tmp_path / "a", tmp_path / "b", keep_empty=True)[2] == ("", "空")
     (tmp_path / "t.tsv").write_bytes("Hi.\t嗨。\tCC\r\nOne word\t一\r\n\r\n\t空\nMixed 文字 text.\t混合。\n".encode())
     assert read_pairs(tmp_path / "t.tsv") == expected
 
@@ -136,6 +169,16 @@ def test_no_source_is_in_two_parts():
     assert sum(map(len, sources)) == len(set().union(*sources))
     assert split_pairs(pairs, 0.2, 0.1, seed=1) == parts
     assert split_pairs(pairs, 0.2, 0.1, seed=2) != parts
+
+
+def test_shares_leave_something_for_the_rest():
+    pairs = [("a", "1"), ("b", "2"), ("c", "3")]
+    assert [len(part) for part in split_pairs(pairs, 0.05, 0.05)] == [1, 1, 1]
+    assert [len(part) for part in split_pairs(pairs, 0.0, 0.05)] == [2, 0, 1]
+    assert [len(part) for part in split_pairs(pairs[:1], 0.05)] == [1, 0]
+    for shares in ((1.0,), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="split_pairs: share"):
+            split_pairs(pairs, *shares)
 
 
 def test_batches_are_a_function_of_the_step():

@@ -108,6 +108,15 @@ def test_buckets_hold_sequences_of_like_length():
     assert np.mean(wasted) < 0.1
 
 
+def test_the_smaller_batch_is_of_any_length():
+    """If it held what is longest each time, these sequences would weigh more than others."""
+    x = [np.zeros((k, 1)) for k in range(1, 24)]
+    buckets = Buckets(x, np.zeros(23), 4, n_epochs=60)
+    longest = [int(buckets.batch(6 * epoch + 5).lengths.max()) for epoch in range(60)]
+    assert all(len(buckets.batch(6 * epoch + 5).lengths) == 3 for epoch in range(60))
+    assert set(longest) == {3, 7, 11, 15, 19, 23}
+
+
 def test_buckets_are_shuffled_by_their_seed_and_the_epoch():
     x, targets = ragged(40)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,15 @@ LinePair = tuple[str, str]  # a line and its translation
 
 
 def read_pairs(
-    source: str | os.PathLike[str], target: str | os.PathLike[str] | None = None, encoding: str = "utf-8"
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    encoding: str = "utf-8",
+    *,
+    keep_empty: bool = False,
 ) -> list[LinePair]:
     """Return the pairs of two files with as many lines, or of one file with both between tabs (further columns go).
 
-    Pairs with an empty side are left out.
+    Pairs with an empty side are left out, unless `keep_empty`.
 
     Raises
     ------
@@ -45,10 +49,11 @@ def read_pairs(
                 "line k of one must be the translation of line k of the other"
             )
         pairs = list(zip(first, second, strict=True))
-    pairs = [(a.strip(), b.strip()) for a, b in pairs if a.strip() and b.strip()]
-    if not pairs:
+    pairs = [(a.strip(), b.strip()) for a, b in pairs]
+    whole = [pair for pair in pairs if all(pair)]
+    if not whole:
         raise ValueError(f"{source}: holds no pair of a line and its translation")
-    return pairs
+    return pairs if keep_empty else whole
 
 
 def read_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> list[str]:
@@ -61,8 +66,17 @@ def split_pairs(pairs: Sequence[LinePair], *shares: float, seed: int = 0) -> lis
     """Return parts of the pairs, the rest first and then one for each share, so that no source is in two of them.
 
     Pairs of one source (in lower case) stay together, in one part, so that a held-out sentence was never seen with
-    another translation.
+    another translation. A share above 0 gets one source at least, as long as one is left for the rest.
+
+    Raises
+    ------
+    ValueError
+        where the shares leave nothing for the rest
     """
+    for share in shares:
+        checks.in_range("split_pairs", "share", share, 0, 1, open_high=True)
+    if sum(shares) >= 1:
+        raise ValueError(f"split_pairs: shares must sum to less than 1, got {' + '.join(map(str, shares))}")
     groups: dict[str, list[LinePair]] = {}
     for pair in pairs:
         groups.setdefault(pair[0].lower(), []).append(pair)
@@ -70,11 +84,31 @@ def split_pairs(pairs: Sequence[LinePair], *shares: float, seed: int = 0) -> lis
     np.random.default_rng(seed).shuffle(names)
     parts, start = [], 0
     for share in shares:
-        checks.in_range("split_pairs", "share", share, 0, 1)
-        stop = start + round(share * len(names))
+        least = min(int(share > 0), max(len(names) - 1 - start, 0))
+        stop = start + max(round(share * len(names)), least)
         parts.append([pair for name in names[start:stop] for pair in groups[name]])
         start = stop
     return [[pair for name in names[start:] for pair in groups[name]], *parts]
+
+
+class _Rows:
+    """Pairs of ids, and a batch of any of them."""
+
+    def __init__(
+        self, where: str, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], lexicon: Lexicon | None
+    ) -> None:
+        if not pairs:
+            raise ValueError(f"{where}: needs at least one pair")
+        self.source = [np.asarray(source, np.int32) for source, _ in pairs]
+        self.target = [np.asarray([BEGIN, *target, END], np.int32) for _, target in pairs]
+        self.sizes = np.array([[len(row) for row in self.source], [len(row) for row in self.target]])
+        self.lexicon = lexicon
+
+    def batch(self, rows: Iterable[int]) -> Batch:
+        rows = list(rows)
+        source, source_lengths = pad([self.source[row] for row in rows], np.int32)
+        target, lengths = pad([self.target[row] for row in rows], np.int32)
+        return Batch(Pair(source, target[:, :-1], source_lengths, self.lexicon), target[:, 1:], lengths - 1)
 
 
 class PairBuckets(Batches):
@@ -99,20 +133,44 @@ class PairBuckets(Batches):
         lexicon: Lexicon | None = None,
     ) -> None:
         checks.positive("PairBuckets", batch_size=batch_size)
-        if not pairs:
-            raise ValueError("PairBuckets: needs at least one pair")
-        self.source = [np.asarray(source, np.int32) for source, _ in pairs]
-        self.target = [np.asarray([BEGIN, *target, END], np.int32) for _, target in pairs]
-        self.batch_size = batch_size
-        self.seed = seed
-        self.lexicon = lexicon
-        sizes = np.array([[len(row) for row in self.source], [len(row) for row in self.target]])
-        self._order = BucketOrder(sizes, batch_size, seed)
+        self._rows = _Rows("PairBuckets", pairs, lexicon)
+        self._order = BucketOrder(self._rows.sizes, batch_size, seed)
         self.n_in_epoch = self._order.n_in_epoch
         self.n_batches = None if n_epochs is None else n_epochs * self.n_in_epoch
 
     def batch(self, step: int) -> Batch:  # noqa: D102
-        rows = self._order.rows(step)
-        source, source_lengths = pad([self.source[row] for row in rows], np.int32)
-        target, lengths = pad([self.target[row] for row in rows], np.int32)
-        return Batch(Pair(source, target[:, :-1], source_lengths, self.lexicon), target[:, 1:], lengths - 1)
+        return self._rows.batch(self._order.rows(step))
+
+
+class SortedPairs(Batches):
+    """Each pair of ids once, the shortest first, in batches that stay small however long a pair is.
+
+    Parameters
+    ----------
+    pairs : (source ids, target ids) of each pair, without begin and end
+    batch_size : pairs in a batch, at the most
+    batch_tokens : tokens of either side in a batch with its padding, at the most; a longer pair is a batch of its own
+    lexicon : goes with every batch
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+        batch_size: int,
+        batch_tokens: int,
+        *,
+        lexicon: Lexicon | None = None,
+    ) -> None:
+        checks.positive("SortedPairs", batch_size=batch_size, batch_tokens=batch_tokens)
+        self._rows = _Rows("SortedPairs", pairs, lexicon)
+        longest = self._rows.sizes.max(axis=0)
+        self._cut: list[list[int]] = [[]]
+        for row in np.argsort(longest, kind="stable").tolist():
+            n = len(self._cut[-1])
+            if n and (n == batch_size or (n + 1) * longest[row] > batch_tokens):
+                self._cut.append([])
+            self._cut[-1].append(row)
+        self.n_batches = len(self._cut)
+
+    def batch(self, step: int) -> Batch:  # noqa: D102
+        return self._rows.batch(self._cut[step])

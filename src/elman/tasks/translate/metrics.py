@@ -29,6 +29,11 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str)
     tokenize : of sacrebleu: "char" for Chinese and Japanese, "zh", "13a" for languages with blanks, "none" for text
         that is split into tokens already
 
+    Raises
+    ------
+    ValueError
+        where sacrebleu does not know the tokeniser, or lacks what it needs
+
     Warns
     -----
     UserWarning
@@ -46,7 +51,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str)
                 f"the tokeniser {tokenize!r} makes one token; use tokenize='char'",
                 stacklevel=2,
             )
-    metric = _library().metrics.BLEU(tokenize=tokenize, force=True)  # force: tokenised text is meant, where it is
+    metric = _metric(tokenize)
     score = metric.corpus_score(list(hypotheses), [list(references)])
     return Bleu(score.score, tuple(score.precisions), score.bp, str(metric.get_signature()))
 
@@ -54,6 +59,18 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str)
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the chrF2 (Popovic 2015) of translations, from 0 to 100."""
     return float(_library().metrics.CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def _metric(tokenize: str) -> Any:
+    metrics = _library().metrics
+    try:
+        return metrics.BLEU(tokenize=tokenize, force=True)  # force: tokenised text is meant, where it is
+    except (KeyError, RuntimeError, ImportError, OSError) as error:
+        known = sorted(getattr(metrics.BLEU, "TOKENIZERS", ()))
+        if tokenize in known:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"the tokeniser {tokenize} of sacrebleu cannot be used: {why}") from error
+        raise ValueError(f"the tokeniser {tokenize} is not known to sacrebleu; try char, zh, 13a or none") from None
 
 
 def _library() -> Any:

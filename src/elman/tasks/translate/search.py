@@ -34,7 +34,7 @@ class LengthNorm:
 
     def __post_init__(self) -> None:
         checks.one_of("LengthNorm", "kind", self.kind, NORMS)
-        checks.in_range("LengthNorm", "alpha", self.alpha, 0)
+        checks.in_range("LengthNorm", "alpha", self.alpha, 0, 10)
 
     def __call__(self, length: Any) -> Any:
         """Return the divisor for a length of at least 1."""
@@ -50,6 +50,7 @@ class Hypothesis(NamedTuple):
     log_prob: float  # in nats
     score: float  # log_prob / norm(len(ids))
     attention: Array | None  # (S, T) where each token looked, if asked for
+    looked: list[int] | None  # (S,) where each token looked most; None without attention
 
 
 class Writer(Protocol):
@@ -68,7 +69,8 @@ class _Step(NamedTuple):
     place: Array  # (B,) where each source is in the arrays below, -1 where it is not
     tokens: Array  # (b, K)
     parents: Array  # (b, K) which text of the step before each goes on
-    attention: Array | None  # (b, k, T) of the texts of the step before
+    attention: Array | None  # (b, k, T) of the texts of the step before, if asked for
+    looked: Array | None  # (b, k) the place of the largest, which is all that is kept otherwise
 
 
 def beam_search(
@@ -100,9 +102,14 @@ def beam_search(
     n_best : texts to return, at the most `beam`
     max_length : (B,) or one for all: the greatest length with the end, which is then forced
     norm : LengthNorm, the mean by token if absent
-    attention : also return where each token looked
+    attention : also return where each token looked, not only where it looked most
     forbidden : ids that are never written
     progress : called with the number of sources that are done by then
+
+    Raises
+    ------
+    FloatingPointError
+        where logits are NaN or +inf, or a source has no text that is possible
     """
     checks.positive("beam_search", beam=beam, n_best=n_best)
     if n_best > beam:
@@ -118,14 +125,16 @@ def beam_search(
     while len(rows):
         step = len(history) + 1
         logits, state, weights = writer.step(ids, state)
-        if np.isnan(logits).any():
+        largest = logits.max(axis=2)  # NaN where any is
+        if not (largest < np.inf).all():
             raise FloatingPointError(
-                f"beam_search: the outputs of the model are not numbers at step {step}; it diverged"
+                f"beam_search: the outputs of the model are not finite numbers at step {step}; it diverged"
             )
-        chosen, parents, tokens = _choose(logits, totals, beam, limits[rows] <= step, forbidden)
+        chosen, parents, tokens = _choose(logits, largest, totals, beam, limits[rows] <= step, forbidden)
         place = np.full(n_sources, -1)
         place[rows] = np.arange(len(rows))
-        history.append(_Step(place, tokens, parents, weights if attention else None))
+        looked = None if weights is None else weights.argmax(axis=2)
+        history.append(_Step(place, tokens, parents, weights if attention else None, looked))
         ended = (tokens == END) & np.isfinite(chosen)
         for b, k in np.argwhere(ended):
             log_prob = float(chosen[b, k])
@@ -138,17 +147,18 @@ def beam_search(
             writer.keep(np.flatnonzero(going))
             progress(n_sources - int(going.sum()))
         rows, ids, totals = rows[going], tokens[going], totals[going]
+    if not all(finished):
+        raise FloatingPointError("beam_search: the model gives no text any probability; it diverged")
     return [_texts(finished[row], history, row, n_best) for row in range(n_sources)]
 
 
 def _choose(
-    logits: Array, totals: Array, beam: int, last: Array, forbidden: tuple[int, ...]
+    logits: Array, largest: Array, totals: Array, beam: int, last: Array, forbidden: tuple[int, ...]
 ) -> tuple[Array, Array, Array]:
     """Return the log-probabilities, parents and tokens (b, beam) of the best ways to go on, the best first."""
     b, k, V = logits.shape
-    largest = logits.max(axis=2, keepdims=True)
     with np.errstate(invalid="ignore"):  # of a model that diverged
-        log_sum = np.log(np.exp(logits - largest).sum(axis=2, dtype=np.float64)) + largest[:, :, 0]
+        log_sum = np.log(np.exp(logits - largest[:, :, None]).sum(axis=2, dtype=np.float64)) + largest
     offset = totals - log_sum  # (b, k)
     values = logits + offset[:, :, None].astype(logits.dtype)
     values[:, :, list(forbidden)] = -np.inf
@@ -198,12 +208,15 @@ def _texts(finished: list[tuple[float, float, int, int]], history: list[_Step], 
     found = []
     for score, log_prob, step, k in sorted(finished, key=lambda item: (-item[0], item[2], item[3]))[:n]:
         ids: list[int] = []
-        looked = []
+        weights, looked = [], []
         for past in reversed(history[:step]):
             b = past.place[row]
             ids.append(int(past.tokens[b, k]))
             k = int(past.parents[b, k])
             if past.attention is not None:
-                looked.append(past.attention[b, k])
-        found.append(Hypothesis(ids[::-1], log_prob, score, np.stack(looked[::-1]) if looked else None))
+                weights.append(past.attention[b, k])
+            if past.looked is not None:
+                looked.append(int(past.looked[b, k]))
+        attention = np.stack(weights[::-1]) if weights else None
+        found.append(Hypothesis(ids[::-1], log_prob, score, attention, looked[::-1] or None))
     return found

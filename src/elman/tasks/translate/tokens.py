@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from elman import checks
+from elman.tasks.translate.metrics import HAN
 from elman.tasks.vocabulary import WORDS
 
 UNKNOWN, BEGIN, END = 0, 1, 2  # ids that every vocabulary begins with
@@ -16,6 +20,8 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 SUBWORDS = ("bpe", "unigram")
 LEVELS = ("char", "word", "space", *SUBWORDS)
 BLANK = "▁"  # what stands for a blank inside of sub-words
+_LETTER = rf"(?:(?!{HAN.pattern})\w)"
+COPIED = re.compile(rf"{HAN.pattern}|{_LETTER}+(?:['’.-]{_LETTER}+)*|[^\w\s]")  # what is copied of a line as a whole
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class Tokens:
         Parameters
         ----------
         lines : texts of one language
-        level, lower : see `Tokens`
+        level, lower : see `Tokens`; what "unigram" learns is a little different each time, whatever the seed
         max_size : keep the most frequent only, the first three included; for sub-words 4,000 if absent
         min_count : keep what occurs at least so often; the rest is unknown, and a model that has seen unknown tokens
-            knows what to do with them
+            knows what to do with them. Of "bpe", pieces that are joined at least so often; "unigram" has no use for it
         """
         checks.one_of("Tokens", "level", level, LEVELS)
         checks.positive("Tokens", min_count=min_count)
@@ -87,17 +93,44 @@ class Tokens:
         return len(self.texts)
 
     def split(self, line: str) -> tuple[list[int], list[str]]:
-        """Return the ids of a line, and the text that each of them stands for, without blanks around it."""
-        line = tidy(line, self.lower)
+        """Return the ids of a line, and the text that each of them stands for, as it is in the line, without blanks."""
+        ids, places, text = self._place(line)
+        return ids, [text[start:end].strip() for start, end in places]
+
+    def words(self, line: str) -> list[tuple[int, str]]:
+        """Return for each id of a line the word that it is a part of, and where in the line that begins.
+
+        It is what to copy where a translation has no token for it. A character of a language without blanks stays as it
+        is, and what stands for a blank belongs to the word after it.
+        """
+        _, places, text = self._place(line)
+        if self.level in ("word", "space"):
+            return [(start, text[start:end].strip()) for start, end in places]
+        spans = [match.span() for match in COPIED.finditer(text)]
+        ends = [end for _, end in spans]
+        found = []
+        for start, end in places:
+            first, last = spans[bisect_right(ends, start)]
+            piece = text[start:end].strip()
+            found.append((start, piece) if len(piece) > last - first else (first, text[first:last]))
+        return found
+
+    def _place(self, line: str) -> tuple[list[int], list[tuple[int, int]], str]:
+        """Return the ids of a line, from where to where each goes in the tidy line, and that line, not lower-cased."""
+        text = tidy(line)
+        read = tidy(line, self.lower)
+        if len(read) != len(text):  # a capital whose small letter is two characters
+            text = read
         if self._splitter is None:
-            pieces = _split(line, self.level)
-            return [self._ids.get(piece, UNKNOWN) for piece in pieces], [piece.strip() for piece in pieces]
-        encoding = self._splitter.encode(line, add_special_tokens=False)
+            pieces = _split(read, self.level)
+            return [self._ids.get(piece, UNKNOWN) for piece in pieces], _places(pieces, self.level), text
+        encoding = self._splitter.encode(read, add_special_tokens=False)
         ids = [i if i > END else UNKNOWN for i in encoding.ids]  # a line that spells </s> does not end there
-        places = zip(ids, encoding.tokens, encoding.offsets, strict=True)
-        return ids, [
-            line[start:end].strip() if i == UNKNOWN else token.replace(BLANK, "") for i, token, (start, end) in places
+        places = [
+            (start, start if token == BLANK else end)
+            for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
         ]
+        return ids, places, text
 
     def encode(self, line: str) -> list[int]:
         """Return the ids of a line."""
@@ -109,12 +142,13 @@ class Tokens:
         Parameters
         ----------
         ids : (S,)
-        unknown : (S,) what to write for each id if it is the unknown one; without it, U+FFFD
+        unknown : (S,) what to write for each id if it is the unknown one, nothing where it is empty; without it, U+FFFD
         """
         pieces = []
         for k, i in enumerate(ids):
             if i == UNKNOWN:
-                pieces.append(self._as_piece("\ufffd" if unknown is None else unknown[k]))
+                text = "\ufffd" if unknown is None else unknown[k]
+                pieces += [self._as_piece(text)] if text else []
             elif i not in (BEGIN, END):
                 pieces.append(self.texts[i])
         if self.level == "space":
@@ -156,12 +190,21 @@ def tidy(line: str, lower: bool = False) -> str:
 
 
 def _split(line: str, level: str) -> list[str]:
-    """Return the pieces of a tidy line."""
+    """Return the pieces of a tidy line; words and marks with the blank before them."""
     if level == "space":
         return line.split()
     if level == "word":
         return [match.group() for match in WORDS.finditer(" " + line)] if line else []
     return list(line)
+
+
+def _places(pieces: list[str], level: str) -> list[tuple[int, int]]:
+    """Return from where to where each of the pieces of `_split` goes in its line."""
+    between = int(level == "space")
+    stops = list(accumulate(len(piece) + between for piece in pieces))
+    if level == "word":  # the first has a blank that the line has not
+        stops = [stop - 1 for stop in stops]
+    return list(zip([0, *stops], [stop - between for stop in stops], strict=False))
 
 
 def _library() -> Any:
@@ -179,7 +222,11 @@ def _train_subwords(lines: list[str], level: str, size: int, min_count: int) -> 
     if level == "bpe":
         splitter = library.Tokenizer(library.models.BPE(unk_token=SPECIAL[UNKNOWN]))
         trainer = library.trainers.BpeTrainer(
-            vocab_size=size, min_frequency=max(min_count, 2), special_tokens=special, show_progress=False
+            vocab_size=size,
+            limit_alphabet=max(size - len(special), 0),  # the most frequent characters
+            min_frequency=max(min_count, 2),
+            special_tokens=special,
+            show_progress=False,
         )
     else:
         splitter = library.Tokenizer(library.models.Unigram())
@@ -187,7 +234,11 @@ def _train_subwords(lines: list[str], level: str, size: int, min_count: int) -> 
             vocab_size=size, special_tokens=special, unk_token=SPECIAL[UNKNOWN], show_progress=False
         )
     splitter.pre_tokenizer = library.pre_tokenizers.Metaspace(BLANK)
-    splitter.train_from_iterator(lines, trainer)
+    try:
+        splitter.train_from_iterator(lines, trainer)
+    except Exception as error:  # the library raises nothing narrower
+        why = str(error)[:1].lower() + str(error)[1:]
+        raise ValueError(f"{level}: {size:,} tokens at the most (max_size, --max-vocabulary): {why}") from error
     return str(splitter.to_str())
 
 

@@ -30,7 +30,7 @@ from elman.model import Model, load_all
 from elman.optim import Adam, Cosine, Warmup
 from elman.params import Array, Params
 from elman.sequences import Batch, pad
-from elman.tasks.translate.data import LinePair, PairBuckets
+from elman.tasks.translate.data import LinePair, PairBuckets, SortedPairs
 from elman.tasks.translate.lexicon import learn_lexicon
 from elman.tasks.translate.search import Hypothesis, LengthNorm, beam_search
 from elman.tasks.translate.tokens import UNKNOWN, Tokens
@@ -235,11 +235,21 @@ class Translator:
         pairs: Sequence[IdPair],
         *,
         batch_size: int = 64,
+        batch_tokens: int = 8192,
         progress: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> float:
-        """Return the mean of -log p(token) in nats, ends counted, of translations given from token to token."""
+        """Return the mean of -log p(token) in nats, ends counted, of translations given from token to token.
+
+        Parameters
+        ----------
+        pairs : ids of both lines, of `encode`
+        batch_size : pairs that are computed at once, at the most
+        batch_tokens : tokens that are, with padding, at the most; a longer pair is computed alone
+        progress : goes through the batches
+        """
+        batches = SortedPairs(pairs, batch_size, batch_tokens, lexicon=self.lexicon)
         with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged: the numbers say it
-            return evaluate(self.model, progress(PairBuckets(pairs, batch_size, n_epochs=1, lexicon=self.lexicon))).loss
+            return evaluate(self.model, progress(batches)).loss
 
     # ---------------------------------------------------------------------------------------------------- in use
 
@@ -261,10 +271,10 @@ class Translator:
         ----------
         lines : a line without a token has one translation, the empty one
         beam : texts that are kept at each step; 1 is greedy
-        n_best : translations to return, at the most `beam`
+        n_best : translations to return, at the most `beam`; fewer only where a beam eight times as wide finds no more
         norm : how texts of different length are compared; LengthNorm("mean") if absent
         attention : also return where each token looked
-        replace_unknown : write the piece of the line that attention points at instead of the unknown token
+        replace_unknown : write the word of the line that attention points at instead of the unknown token
         batch_size : lines that are translated at once
         progress : called with the number of lines that are done by then
         """
@@ -276,13 +286,18 @@ class Translator:
         for k in empty:
             results[k] = [Translation("", 0.0, 0.0, None, [], [])]
         order = order[len(empty) :]
-        looks = attention or replace_unknown
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             before = len(empty) + start
-            found = self._search([split[k][0] for k in rows], beam, n_best, norm, looks, progress, before)
+            found = self._search([split[k][0] for k in rows], beam, n_best, norm, attention, progress, before)
             for k, hypotheses in zip(rows, found, strict=True):
-                results[k] = self._write(hypotheses, split[k][1], attention, replace_unknown, n_best)
+                results[k] = self._write(hypotheses, lines[k], split[k][1], replace_unknown, n_best)
+                for wider in (2, 4, 8):  # where several texts read alike, look for more
+                    if len(results[k]) == n_best:
+                        break
+                    again = partial(self._search, [split[k][0]], wider * beam, wider * n_best, norm, attention)
+                    (more,) = again(lambda _: None, 0)
+                    results[k] = self._write(more, lines[k], split[k][1], replace_unknown, n_best)
             progress(before + len(rows))
         return results
 
@@ -311,20 +326,22 @@ class Translator:
         )
 
     def _write(
-        self, hypotheses: list[Hypothesis], pieces: list[str], attention: bool, replace_unknown: bool, n_best: int
+        self, hypotheses: list[Hypothesis], line: str, pieces: list[str], replace_unknown: bool, n_best: int
     ) -> list[Translation]:
         """Return the hypotheses as text; of those that read alike, the best."""
         seen: dict[str, Translation] = {}
-        for ids, log_prob, score, looked in hypotheses:
+        words: list[tuple[int, str]] = []
+        for ids, log_prob, score, weights, looked in hypotheses:
             unknown = None
-            if replace_unknown and looked is not None:
-                unknown = [pieces[k] for k in looked.argmax(axis=1)]
+            if replace_unknown and looked is not None and UNKNOWN in ids:
+                words = words or self.source.words(line)
+                unknown = _copied(ids, [words[k] for k in looked])
             text = self.target.decode(ids, unknown)
             shown = [
                 unknown[k] if unknown and i == UNKNOWN else self.target.texts[i].strip() or self.target.texts[i]
                 for k, i in enumerate(ids)
             ]
-            kept = looked[:, : len(pieces)] if attention and looked is not None else None
+            kept = None if weights is None else weights[:, : len(pieces)]
             seen.setdefault(text, Translation(text, score, log_prob, kept, pieces, shown))
         return list(seen.values())[:n_best]
 
@@ -402,6 +419,15 @@ def _read_lexicon(tensors: dict[str, Array], layer: EncoderDecoder, n_target: in
     if not ((p >= 0).all() and (p.sum(axis=1) < 1.001).all() and (background > 0).all() and background.sum() < 1.001):
         raise ValueError("its lexicon does not hold probabilities")
     return lexicon
+
+
+def _copied(ids: Sequence[int], words: Sequence[tuple[int, str]]) -> list[str]:
+    """Return what to write for each id if it is unknown: the word it comes from, once where several look at it."""
+    found, last = [], -1
+    for i, (place, word) in zip(ids, words, strict=True):
+        found.append("" if i == UNKNOWN and place == last else word)
+        last = place if i == UNKNOWN else -1
+    return found
 
 
 class NetworkWriter:
