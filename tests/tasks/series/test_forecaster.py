@@ -65,20 +65,18 @@ def test_a_model_no_better_than_naive_warns_and_says_the_numbers():
         RecurrentForecaster(max_epochs=1, learning_rate=1e-6, random_state=0).fit(walk)
 
 
-def test_the_report_is_that_of_the_forecasts():
-    """Of the last values, each forecast from what was before it, by hand."""
+@pytest.mark.parametrize("scaling", ["series", "level", "global", None])
+def test_the_report_is_that_of_the_forecasts(scaling):
+    """Of the last values, each forecast by `predict` from what was before it."""
     series = seasons()
-    model = fit(quick(), series)
+    model = fit(quick(scaling=scaling), series)
     report = model.backtest(series, n_origins=2, warn=False)
     errors = []
     for row, origin in itertools.product(series, (108, 114)):
         forecast = model.predict([row[:origin]])[0]
-        # The units are those at the first origin, as in the report.
-        out = model._rolling([row], None, [np.array([108, 114])])
-        forecast = [model._point(o)[0] for _, o, _ in out][(origin - 108) // 6]
         actual = row[origin : origin + 6]
         errors.append((metrics.smape(actual, forecast), metrics.mase(actual, forecast, row[:108], 12)))
-    assert report.model == pytest.approx(np.mean(errors, axis=0))
+    assert tuple(report.model) == pytest.approx(np.mean(errors, axis=0))
     assert report.n_forecasts == 6
     assert "seasonal naive" in str(report)
     assert model.score(series) == -model.backtest(series, n_origins=1, warn=False).model.mase
@@ -259,6 +257,37 @@ def test_a_calibrated_interval_covers_what_it_promises(output):
         lower, upper = model.predict_interval([row[:-4] for row in series[250:]], coverage)
         inside.append(metrics.coverage(np.stack([row[-4:] for row in series[250:]]), lower, upper))
     assert inside == pytest.approx([0.5, 0.8, 0.95], abs=0.05)
+
+
+@pytest.mark.parametrize("scaling", ["series", "level"])
+@pytest.mark.parametrize("kind", ["walk", "trend"])
+def test_a_calibrated_interval_covers_what_wanders_or_grows(scaling, kind):
+    """With the default `start`, whose first origins know much less of a series than its end does."""
+    rng = np.random.default_rng(8)
+    if kind == "walk":
+        series = rng.standard_normal((700, 74, 1)).cumsum(axis=1)
+    else:
+        slope = rng.uniform(0.05, 0.2, (700, 1, 1))
+        series = slope * np.arange(74)[:, None] + 0.3 * rng.standard_normal((700, 74, 1))
+    options = {"horizon": 4, "season": 1, "baseline": "naive", "scaling": scaling, "max_epochs": 3, "batch_size": 32}
+    model = fit(quick(**options), series[:100, :70])
+    model.calibrate(series[100:300, :70], n_origins=6)
+    lower, upper = model.predict_interval(series[300:, :70], 0.8)
+    assert metrics.coverage(series[300:, 70:], lower, upper) == pytest.approx(0.8, abs=0.04)
+
+
+def test_calibration_compares_the_forecasts_of_predict():
+    """At each origin, in the units of that moment, whatever came between."""
+    series = [row * np.linspace(1, 5, 120)[:, None] for row in seasons()]
+    model = fit(quick(max_epochs=1, baseline="naive"), series).calibrate(series, n_origins=3)
+    errors = []
+    for row in series:
+        for origin in (60, 87, 114):
+            out = model._outlook([row[:origin]], None)
+            errors.append(((row[origin : origin + 6] - model.predict([row[:origin]])[0]) / out.scale[0])[:, 0])
+    found = (model._calibration.targets - model._calibration.out[..., 0])[..., 0]
+    order = np.lexsort(found.T), np.lexsort(np.array(errors).T)
+    assert np.allclose(found[order[0]], np.array(errors)[order[1]], rtol=1e-4, atol=1e-4)
 
 
 def test_too_few_forecasts_to_calibrate_on_are_refused():

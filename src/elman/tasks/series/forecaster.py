@@ -548,22 +548,46 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             for start, end in zip(starts, ends, strict=True)
         ]
         outs, targets = [], []
-        for which, out, actual in self._rolling(rows, self._scaled_covariates(covariates), origins):
-            del which
-            outs.append(out.values)
-            targets.append((actual - out.base) / out.scale)
+        for made in self._at_origins(rows, self._scaled_covariates(covariates), origins):
+            outs.append(made.out.values)
+            targets.append((made.actual - made.out.base) / made.out.scale)
         if not outs:
             raise ValueError(f"{self._name}: no series is long enough to calibrate a horizon of {self.horizon} on")
         self._calibration = conformal.Calibration(
             np.concatenate(outs).astype(np.float32), np.concatenate(targets).astype(np.float32)
         )
 
+    def _at_origins(self, rows: list[Array], covariates: list[Array] | None, origins: list[Array]) -> Iterator[Made]:
+        """Yield the forecasts that `predict` would make at origins of each series, and what came.
+
+        An origin is the number of values before it. Units of a series are learnt from those values, anew at each
+        origin; where all series share their units the series are read once.
+        """
+        S = self.horizon
+        if self.scaling in (None, "global"):
+            for j, (which, out, actual) in enumerate(self._rolling(rows, covariates, origins)):
+                yield Made(which, np.array([origins[k][j] for k in which], np.intp), out, actual)
+            return
+        owner = np.repeat(np.arange(len(rows)), [len(own) for own in origins])
+        ends = np.concatenate(origins).astype(np.intp)
+        order = np.argsort(ends, kind="stable")  # those of like length side by side
+        first = 0
+        while first < len(order):
+            part = order[first : first + ROWS]
+            part = part[: max(1, ROWS * 1000 // int(ends[part[-1]]))]
+            first += len(part)
+            which, stops = owner[part], ends[part]
+            places = list(zip(which, stops, strict=True))
+            known = None if covariates is None else [covariates[k][: end + S] for k, end in places]
+            out = self._outlook([rows[k][:end] for k, end in places], known)
+            yield Made(which, stops, out, np.stack([rows[k][end : end + S] for k, end in places]))
+
     def _rolling(
         self, rows: list[Array], covariates: list[Array] | None, origins: list[Array]
     ) -> Iterator[tuple[Array, Outlook, Array]]:
         """Yield (series, forecasts, actual values) at the first origin of each series, then at the second, and so on.
 
-        An origin is the number of values before it. The series are read once, on and on.
+        The series are read once, on and on, in their units at the first origin, as live ones are.
         """
         reader, S = self._reader, self.horizon
         firsts = [row[: own[0]] if len(own) else row[:1] for row, own in zip(rows, origins, strict=True)]
@@ -590,12 +614,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         origins = [np.arange(start, end - S + 1, S) for start, end in zip(first, ends, strict=True)]
         natural = [self._natural(row) for row in rows]
         errors: dict[str, list[tuple[float, float]]] = {"model": [], "naive": [], "seasonal": []}
-        place = dict.fromkeys(range(len(rows)), 0)
-        for which, out, _ in self._rolling(rows, self._scaled_covariates(covariates), origins):
-            forecasts = self._point(out)
-            for k, forecast in zip(which.tolist(), forecasts, strict=True):
-                origin = int(origins[k][place[k]])
-                place[k] += 1
+        for made in self._at_origins(rows, self._scaled_covariates(covariates), origins):
+            forecasts = self._point(made.out)
+            for k, origin, forecast in zip(made.series.tolist(), made.origins.tolist(), forecasts, strict=True):
                 history, actual = natural[k][:origin], natural[k][origin : origin + S]
                 others = (metrics.naive(history, S), metrics.seasonal_naive(history, S, m))
                 for kind, guess in zip(errors, (forecast, *others), strict=True):
@@ -711,6 +732,15 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
 
 ROWS = 256  # series that are read side by side
+
+
+class Made(NamedTuple):
+    """Forecasts at some origins, and what came."""
+
+    series: Array  # (n,) numbers of the series
+    origins: Array  # (n,) values before each forecast
+    out: Outlook
+    actual: Array  # (n, S, D)
 
 
 class Cuts(NamedTuple):
