@@ -18,7 +18,7 @@ from elman.tasks.series.inputs import refuse_other_features
 from elman.tasks.series.live import Live, Store
 from elman.tasks.series.view import Units, padded
 
-WARM_UP = 30  # errors that have to be seen before one of them can be unusual
+WARM_UP = 30
 
 
 class Errors(NamedTuple):
@@ -54,12 +54,14 @@ class Judge:
     novelty : 0 for none, or how far beyond the range of all earlier values a value has to be, in ranges
     rest_steps : 0, or how many steps an alarm keeps weaker ones quiet
     habit_steps : 0, or for how many steps alarms count against further ones
+    warm_up_steps : errors that have to be seen before one of them can be unusual
     """
 
     error_steps: int
     novelty: float = 0.0
     rest_steps: int = 0
     habit_steps: int = 0
+    warm_up_steps: int = WARM_UP
 
     def __call__(self, errors: Errors, error: Array, values: Array) -> tuple[Errors, Array]:
         """Return what is known after further errors (n,) of values (n, D), NaN where missing, and the scores (n,)."""
@@ -72,7 +74,7 @@ class Judge:
         variance = np.where(known, (1 - share) * (errors.variance + share * deviation**2), errors.variance)
         if self.novelty:
             score = np.where(self._beyond(errors, values), 1.6 * np.maximum(score, 8), score)
-        score = np.where(known & (errors.n_seen >= WARM_UP), score, 0.0)
+        score = np.where(known & (errors.n_seen >= self.warm_up_steps), score, 0.0)
         peak, habit = errors.peak, errors.habit
         alarm = score > peak if self.rest_steps else score > 0
         raised = score
@@ -108,11 +110,13 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         error_t = |v_t - forecast_t| / scale;     score_t = (error_t - mean of errors) / their standard deviation
 
     Everything is causal: the score of a value depends on it and on those before. Mean and deviation of the errors move
-    along, with memory of `error_steps`.
+    along, with memory of `error_steps`. With scaling "series" or "level" the units of a series are those of the fit
+    where that had one series, and else those of its own first `warm_up_steps` values.
 
     Parameters
     ----------
     error_steps, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
+    warm_up_steps : first values of a series, whose score is 0; where they set its units, give a season or more
     contamination : share of the training scores that lies above `threshold_`
     output : "gaussian", a mean and a deviation, of which the mean is used, or "point", a median
     scaling, level_steps, lags, log, missing : as in `RecurrentForecaster`, as are the following
@@ -133,6 +137,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         novelty: float = 0.0,
         rest_steps: int = 0,
         habit_steps: int = 0,
+        warm_up_steps: int = WARM_UP,
         contamination: float = 0.001,
         scaling: str | None = "series",
         level_steps: int | None = None,
@@ -156,6 +161,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self.novelty = novelty
         self.rest_steps = rest_steps
         self.habit_steps = habit_steps
+        self.warm_up_steps = warm_up_steps
         self.contamination = contamination
         self.scaling = scaling
         self.level_steps = level_steps
@@ -198,14 +204,16 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         return self._learn(X, partial=True)
 
     def _prepare(self) -> None:
-        checks.positive(self._name, error_steps=self.error_steps)
+        checks.positive(self._name, error_steps=self.error_steps, warm_up_steps=self.warm_up_steps)
+        checks.one_of(self._name, "output", self.output, ["point", "gaussian"])
         for option in ("novelty", "rest_steps", "habit_steps"):
             checks.in_range(self._name, option, getattr(self, option), 0)
         checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
-        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "contamination")
+        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "warm_up_steps", "contamination")
         options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
         self._store: Store | None = None
+        self._one_series = False  # whether the fit had one series, whose units are those of all that is scored
 
     def _learn(self, X: Any, *, partial: bool) -> RecurrentDetector:
         forecaster = self.forecaster_
@@ -218,6 +226,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self.n_features_in_ = forecaster.n_features_in_
         if partial and hasattr(self, "threshold_"):
             return self
+        rows = forecaster._values(X)
+        self._one_series = len(rows) == 1
+        if self._one_series:
+            forecaster._whole = forecaster._units(rows)
         scores = np.concatenate(self.score_steps(X))
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
         return self
@@ -238,12 +250,18 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     @property
     def _judge(self) -> Judge:
-        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps)
+        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps, self.warm_up_steps)
+
+    def _units(self, rows: list[Array]) -> Units:
+        """Return units that are known before the first value of each series that can have a score."""
+        if self._one_series:
+            return self.forecaster_._unknown_units(len(rows))
+        return self.forecaster_._units([row[: self.warm_up_steps] for row in rows])
 
     def _step_errors(self, rows: list[Array]) -> Array:
         """Return the error at each step (n, T), in units of the series; NaN where a value or its past is missing."""
-        forecaster, reader = self.forecaster_, self.forecaster_._reader
-        units = forecaster._units(rows)
+        reader = self.forecaster_._reader
+        units = self._units(rows)
         values, lengths = padded(rows, np.nan)
         start = reader.start(units)
         first = reader.outlook(start)
@@ -275,7 +293,8 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         Parameters
         ----------
         series_ids : their ids
-        X : their histories, which also set their units; None: no history, and the units of all series of the fit
+        X : their histories, whose first values also set their units, as in `score_steps`; None: no history, and the
+            units of all series of the fit
         """
         check_is_fitted(self, "n_features_in_")
         ids, forecaster = list(series_ids), self.forecaster_
@@ -284,7 +303,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             refuse_other_features(self._name, rows, self.n_features_in_)
             if len(rows) != len(ids):
                 raise ValueError(f"{self._name}: start needs one history an id, got {len(rows)} for {len(ids)} ids")
-        units = forecaster._unknown_units(len(ids)) if rows is None else forecaster._units(rows)
+        units = forecaster._unknown_units(len(ids)) if rows is None else self._units(rows)
         tracked = Tracked(forecaster._reader.start(units), _no_errors(len(ids), self.n_features_in_))
         if self._store is None:
             one = forecaster._unknown_units(1)

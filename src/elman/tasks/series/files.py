@@ -41,7 +41,7 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
     facts: dict[str, Any] = {"n_features_in_": estimator.n_features_in_}
     arrays: dict[str, Array] = {}
     if isinstance(estimator, RecurrentDetector):
-        facts["threshold_"] = estimator.threshold_
+        facts |= {"threshold_": estimator.threshold_, "one_series": estimator._one_series}
     if isinstance(inner, RecurrentForecaster):
         network: Network = inner._network
         facts |= {"n_covariates": inner._n_covariates, "report": inner.report_ if hasattr(inner, "report_") else None}
@@ -105,6 +105,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
     if isinstance(estimator, RecurrentDetector):
         estimator._prepare()
         estimator.threshold_ = float(facts["threshold_"])
+        estimator._one_series = bool(facts.get("one_series", False))
         inner = estimator.forecaster_
         inner._called = estimator._name
     inner._check()
