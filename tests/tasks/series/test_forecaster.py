@@ -82,18 +82,22 @@ def test_the_report_is_that_of_the_forecasts(scaling):
     assert model.score(series) == -model.backtest(series, n_origins=1, warn=False).model.mase
 
 
+@pytest.mark.parametrize("covariates", [False, True])
 @pytest.mark.parametrize("scaling", ["series", "level", "global", None])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_no_future_reaches_the_fit(strategy, scaling):
+def test_no_future_reaches_the_fit(strategy, scaling, covariates):
     """What comes after the training part changes neither scales nor weights, if it is only held out."""
     series = seasons(T=100)
     options = {"strategy": strategy, "scaling": scaling, "baseline": "seasonal", "max_epochs": 2}
-    one = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), series)
+    known = [np.random.default_rng(k).standard_normal((100, 2)) for k in range(3)] if covariates else None
+    one = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), series, covariates=known)
     ends = one._cuts([100, 100, 100])
     assert (ends.train == 80).all()
     assert (ends.held == 90).all()
     wild = [np.concatenate([row[:80], 1000 * row[80:]]) for row in series]
-    other = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), wild)
+    if known is not None:  # those of the steps ahead of the last origin that is trained on may well be seen
+        known = [np.concatenate([row[:86], 1000 * row[86:]]) for row in known]
+    other = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), wild, covariates=known)
     if scaling == "global":  # scales are learnt on the training part alone
         assert np.array_equal(one._whole.scale, other._whole.scale)
     assert [epoch.loss for epoch in one.history_] == [epoch.loss for epoch in other.history_]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -196,7 +196,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         covariate_rows = self._covariate_rows(covariates, rows, 0)
         cuts = self._cuts([len(row) for row in rows])
         rng = generator_of(self._name, self.random_state)
-        self._start([row[:end] for row, end in zip(rows, cuts.train, strict=True)], covariate_rows, rng)
+        self._start(_trimmed(rows, cuts.train), _trimmed(covariate_rows, cuts.train), rng)
         source = self._source(rows, covariate_rows, cuts)
         try:
             yield from self._fit_state.epochs(source, plan, stop)
@@ -366,8 +366,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def _source(self, rows: list[Array], covariates: list[Array] | None, cuts: Cuts) -> WindowSource:
         view, S = self._view, self._steps_out
-        units = self._units([row[:end] for row, end in zip(rows, cuts.train, strict=True)])
-        values, lengths = padded([row[:end] for row, end in zip(rows, cuts.held, strict=True)], np.nan)
+        units = self._units(_trimmed(rows, cuts.train))
+        values, lengths = padded(_trimmed(rows, cuts.held), np.nan)
         seen = view.look(view.start(units), values, units, lengths)
         scaled = self._scaled_covariates(covariates)
         known = Known(
@@ -749,6 +749,19 @@ class Cuts(NamedTuple):
     train: Array
     held: Array
     whole: Array
+
+
+@overload
+def _trimmed(rows: list[Array], ends: Array) -> list[Array]: ...
+
+
+@overload
+def _trimmed(rows: list[Array] | None, ends: Array) -> list[Array] | None: ...
+
+
+def _trimmed(rows: list[Array] | None, ends: Array) -> list[Array] | None:
+    """Return each row up to its end; None for None."""
+    return None if rows is None else [row[:end] for row, end in zip(rows, ends, strict=True)]
 
 
 def _next(covariates: list[Array] | None, rows: list[Array], horizon: int) -> Array | None:
