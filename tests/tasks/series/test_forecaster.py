@@ -119,11 +119,19 @@ def test_a_forecast_depends_on_its_own_history_only(scaling):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
-    "options", [{}, {"baseline": "naive", "scaling": "level"}, {"baseline": "seasonal", "lags": (3,)}]
+    "options",
+    [
+        {},
+        {"baseline": "naive", "scaling": "level"},
+        {"baseline": "seasonal", "lags": (3,)},
+        {"scaling": "global", "lags": (3,)},
+        {"scaling": None, "baseline": "naive"},
+    ],
 )
 def test_live_numbers_are_the_offline_numbers(strategy, options):
     """Value by value, in chunks, or all at once: the same state, the same forecast."""
     series = seasons(n=2, T=60)
+    scaling = options.get("scaling", "series")
     model = fit(quick(strategy=strategy, max_epochs=1, missing="mask", **options), series)
     hole = [series[0].copy(), series[1][:50].copy()]
     hole[0][20:23] = np.nan
@@ -140,6 +148,10 @@ def test_live_numbers_are_the_offline_numbers(strategy, options):
     expected = model._point(reader.outlook(whole, rng=model._draws()))
     assert np.allclose(model.forecast("a"), expected[0], rtol=1e-5)
     assert np.allclose(model.forecast("b"), expected[1], rtol=1e-5)
+    if scaling in ("global", None):  # units that do not change: the public numbers of the whole series
+        assert np.allclose(model.forecast("a"), model.predict(hole[:1])[0], rtol=1e-5)
+    model.start(["d"], hole[:1])
+    assert np.allclose(model.forecast("d"), model.predict(hole[:1])[0], rtol=1e-5)
     with pytest.raises(KeyError, match="no live series 'c'"):
         model.forecast("c")
     model.update("c", [3.0])  # begins with the units of all

@@ -641,6 +641,10 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def start(self, series_ids: Sequence[Hashable], X: Any = None, *, covariates: Any = None) -> RecurrentForecaster:
         """Begin series that go on live, or begin them again.
 
+        Their units stay those of their histories, while `predict` learns them from all that it gets: where all series
+        share their units (scaling "global" or None), forecasts of live series are those of `predict`, else only right
+        after `start`.
+
         Parameters
         ----------
         series_ids : their ids
