@@ -106,9 +106,10 @@ def test_no_future_reaches_the_fit(strategy, scaling, covariates):
 
 
 @pytest.mark.parametrize("scaling", ["series", "level"])
-def test_a_forecast_depends_on_its_own_history_only(scaling):
+@pytest.mark.parametrize("options", [{}, {"strategy": "recursive", "output": "gaussian", "n_paths": 7}])
+def test_a_forecast_depends_on_its_own_history_only(scaling, options):
     series = seasons()
-    model = fit(quick(scaling=scaling, max_epochs=1), series)
+    model = fit(quick(scaling=scaling, max_epochs=1, **options), series)
     together = model.predict(series)
     assert np.array_equal(together[1], model.predict(series[1:2])[0]) or np.allclose(
         together[1], model.predict(series[1:2])[0], rtol=1e-5
@@ -373,6 +374,7 @@ def test_partial_fit_goes_on_from_the_weights_and_the_scale():
         ({"output": "quantile", "quantiles": (0.5, 0.1)}, "quantiles must rise"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "early_stopping looks at a held-out part"),
         ({"horizon": 0}, "horizon must be at least 1"),
+        ({"strategy": "recursive", "output": "gaussian", "n_paths": 1}, "n_paths must be at least 2, got 1"),
         ({"lags": (0,)}, "lags must be at least 1"),
         ({"horizon": 40}, "a horizon of 40 needs series of at least 41 steps, the longest has 30"),
     ],

@@ -247,6 +247,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
                 f"{name}: quantiles of one step cannot be fed back; use output='gaussian', whose futures are drawn, "
                 "or strategy='direct'"
             )
+        if self.strategy == "recursive" and self.output == "gaussian" and self.n_paths < 2:
+            raise ValueError(f"{name}: one future has no spread; n_paths must be at least 2, got {self.n_paths}")
         if self.early_stopping and not self.validation_fraction:
             raise ValueError(f"{name}: early_stopping looks at a held-out part: give validation_fraction above 0")
         plan = Plan(

@@ -152,8 +152,8 @@ class Reader:
             out = networks.linear(body.head, body.body.final_output(live.state)).reshape(n * paths, D, self.output.size)
             value = self.output.center(out)
             if draws:
-                noise = rng.standard_normal((n, paths // 2 + paths % 2, D))
-                noise = np.concatenate([noise, -noise], axis=1)[:, :paths].reshape(n * paths, D)  # in pairs, mean 0
+                noise = rng.standard_normal((paths // 2 + paths % 2, D))  # the same for all series, whoever is beside
+                noise = np.tile(np.concatenate([noise, -noise])[:paths], (n, 1))  # in pairs, mean 0
                 value = value + noise * (self.output.quantiles(out, [NORMAL_1])[..., 0] - value)
             value = self._base(live, 1)[:, 0] + live.units.error * value
             steps.append(value)
