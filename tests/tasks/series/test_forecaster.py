@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 
 from sklearn.model_selection import GridSearchCV
 
-from elman.tasks.series import RecurrentForecaster, metrics, networks
+from elman.tasks.series import RecurrentDetector, RecurrentForecaster, metrics, networks
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.view import View, padded
 from elman.tasks.series.windows import ForecastObjective, Window
@@ -157,6 +157,21 @@ def test_live_numbers_are_the_offline_numbers(strategy, options):
         model.forecast("c")
     model.update("c", [3.0])  # begins with the units of all
     assert model.forecast("c").shape == (6, 1)
+
+
+@pytest.mark.parametrize("estimator", [RecurrentForecaster, RecurrentDetector])
+def test_a_live_series_is_given_once_a_call(estimator):
+    """Two values of one series in a call would be read side by side, and one of them lost."""
+    model = fit(estimator(hidden_size=4, max_epochs=1, random_state=0), seasons(n=2, T=60))
+    with pytest.raises(ValueError, match="update_many: series 'a' is given twice"):
+        model.update_many(["a", "b", "a"], [[1.0], [2.0], [3.0]])
+    with pytest.raises(ValueError, match="start: series 'q' is given twice"):
+        model.start(["q", "q"], seasons(n=2))
+    for call in (model.start, model.update_many):
+        with pytest.raises(ValueError, match=r"series_ids must be a list of ids, got 'ab'; pass \['ab'\]"):
+            call("ab", seasons(n=2))
+    model.update_many(np.array(["a", "b"]), [[1.0], [2.0]])
+    assert len(model._store) == 2
 
 
 def test_a_view_in_chunks_is_the_whole_view():

@@ -15,7 +15,7 @@ from elman import checks
 from elman.params import Array
 from elman.tasks.series.forecaster import RecurrentForecaster
 from elman.tasks.series.inputs import refuse_other_features
-from elman.tasks.series.live import Live, Store
+from elman.tasks.series.live import Live, Store, distinct
 from elman.tasks.series.view import Units, padded
 
 WARM_UP = 30
@@ -297,7 +297,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             units of all series of the fit
         """
         check_is_fitted(self, "n_features_in_")
-        ids, forecaster = list(series_ids), self.forecaster_
+        ids, forecaster = distinct(f"{self._name}: start", series_ids), self.forecaster_
         rows = None if X is None else forecaster._values(X)
         if rows is not None:
             refuse_other_features(self._name, rows, self.n_features_in_)
@@ -337,12 +337,13 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         """Read the next values (n, D) of many live series and return how unusual they are, (n,)."""
         check_is_fitted(self, "n_features_in_")
         forecaster = self.forecaster_
-        values = forecaster._next_values(X, len(series_ids))
-        new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
-        if len(new):
-            self.start(list(dict.fromkeys(new)))
+        ids = distinct(f"{self._name}: update_many", series_ids)
+        values = forecaster._next_values(X, len(ids))
+        new = ids if self._store is None else [key for key in ids if key not in self._store]
+        if new:
+            self.start(new)
         assert self._store is not None
-        return self._advance(self._store.numbers(series_ids), values)
+        return self._advance(self._store.numbers(ids), values)
 
     def _advance(self, rows: Array, values: Array) -> Array:
         assert self._store is not None

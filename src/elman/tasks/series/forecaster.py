@@ -15,7 +15,7 @@ from elman.params import Array
 from elman.tasks.series import conformal, metrics, networks
 from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, never
 from elman.tasks.series.inputs import as_sequences, refuse_other_features
-from elman.tasks.series.live import Live, Outlook, Reader, Store, join, take
+from elman.tasks.series.live import Live, Outlook, Reader, Store, distinct, join, take
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.scaling import Standard
 from elman.tasks.series.ticking import Ticker
@@ -654,7 +654,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         covariates : one (T_i + S, C) a series
         """
         check_is_fitted(self, "n_features_in_")
-        reader, ids = self._reader, list(series_ids)
+        reader, ids = self._reader, distinct(f"{self._name}: start", series_ids)
         if X is None:
             live = reader.start(self._unknown_units(len(ids)))
         else:
@@ -692,13 +692,14 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def update_many(self, series_ids: Sequence[Hashable], X: Any, *, covariates: Any = None) -> None:
         """Read the next value of many live series at once: ids, X (n, D), and covariates (n, 1 + S, C)."""
         check_is_fitted(self, "n_features_in_")
-        values = self._next_values(X, len(series_ids))
-        new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
-        if len(new):
-            self.start(list(dict.fromkeys(new)))
+        ids = distinct(f"{self._name}: update_many", series_ids)
+        values = self._next_values(X, len(ids))
+        new = ids if self._store is None else [key for key in ids if key not in self._store]
+        if new:
+            self.start(new)
         assert self._store is not None
         known = self._scaled_covariates(None if covariates is None else list(np.asarray(covariates, np.float64)))
-        rows = self._store.numbers(series_ids)
+        rows = self._store.numbers(ids)
         live = self._reader.read(
             self._store.get(rows), values[:, None], None, None if known is None else np.stack(known)
         )

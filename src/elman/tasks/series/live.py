@@ -175,6 +175,17 @@ def _now(live: Live) -> Seen:
     return Seen(np.empty(0), live.memory.recent, live.memory.level[:, None], live.memory)
 
 
+def distinct(where: str, ids: Any) -> list[Hashable]:
+    """Return ids of series as a list; ValueError where one comes twice, or where one text was given for the list."""
+    if isinstance(ids, str | bytes):
+        raise ValueError(f"{where}: series_ids must be a list of ids, got {ids!r}; pass [{ids!r}]")
+    found: list[Hashable] = list(ids)
+    if len(set(found)) < len(found):
+        twice = next(key for k, key in enumerate(found) if key in found[:k])
+        raise ValueError(f"{where}: series {twice!r} is given twice; give each once a call")
+    return found
+
+
 class Store:
     """The states of many series, each a row of a few flat arrays, found by id.
 
