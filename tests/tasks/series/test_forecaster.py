@@ -65,6 +65,12 @@ def test_a_model_no_better_than_naive_warns_and_says_the_numbers():
         RecurrentForecaster(max_epochs=1, learning_rate=1e-6, random_state=0).fit(walk)
 
 
+def test_where_there_is_no_mase_the_warning_looks_at_smape():
+    """The series is constant, so the naive forecast has no error there to measure others by."""
+    with pytest.warns(UserWarning, match=r"no better than a naive forecast on held-out values \(sMAPE \d"):
+        RecurrentForecaster(max_epochs=1, learning_rate=1e-6, random_state=0).fit([np.full((80, 1), 5.0)])
+
+
 @pytest.mark.parametrize("scaling", ["series", "level", "global", None])
 def test_the_report_is_that_of_the_forecasts(scaling):
     """Of the last values, each forecast by `predict` from what was before it."""

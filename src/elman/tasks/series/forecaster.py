@@ -629,12 +629,16 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return Report(model, naive, seasonal, held_out, sum(map(len, origins)))
 
     def _warn_if_naive(self, report: Report) -> None:
-        best = min([row.mase for row in (report.naive, report.seasonal_naive) if row.mase == row.mase], default=np.inf)
-        if report.model.mase >= best:
+        rows = (report.model, report.naive, report.seasonal_naive)
+        # A history that is constant or too short has no MASE.
+        name, index = ("sMAPE", 0) if any(row.mase != row.mase for row in rows) else ("MASE", 1)
+        model, naive, seasonal = (row[index] for row in rows)
+        best = np.fmin(naive, seasonal)
+        if best == best and not model < best:
             warnings.warn(
                 f"{self._name}: no better than a naive forecast on {'held-out' if report.held_out else 'training'} "
-                f"values (MASE {report.model.mase:.3f}, naive {report.naive.mase:.3f}, seasonal naive "
-                f"{report.seasonal_naive.mase:.3f}); train longer, give a season, or use the naive one",
+                f"values ({name} {model:.3f}, naive {naive:.3f}, seasonal naive "
+                f"{seasonal:.3f}); train longer, give a season, or use the naive one",
                 stacklevel=3,
             )
 
