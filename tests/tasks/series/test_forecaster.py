@@ -376,6 +376,32 @@ def test_a_search_over_forecasters():
     assert search.best_score_ < 0  # minus MASE
 
 
+def test_what_was_of_other_weights_is_forgotten():
+    """A live value after an epoch is read by the weights of that epoch, and intervals are calibrated anew."""
+    series = seasons()
+    model = quick(max_epochs=3)
+
+    def live():
+        model.start(["a"])
+        for value in (40.0, 50.0):
+            model.update("a", value)
+        return model.forecast("a")
+
+    def anew():
+        model._ticker = None
+        return live()
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        for _ in model.fit_epochs(series):
+            assert np.array_equal(live(), anew())
+    assert np.array_equal(live(), anew())
+    model.calibrate(series)
+    model.partial_fit(series)
+    assert model._calibration is None
+    assert np.array_equal(live(), anew())
+
+
 def test_partial_fit_goes_on_from_the_weights_and_the_scale():
     series = seasons()
     model = quick().partial_fit(series)

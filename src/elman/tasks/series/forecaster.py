@@ -199,21 +199,27 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self._start(_trimmed(rows, cuts.train), _trimmed(covariate_rows, cuts.train), rng)
         source = self._source(rows, covariate_rows, cuts)
         try:
-            yield from self._fit_state.epochs(source, plan, stop)
+            for epoch in self._fit_state.epochs(source, plan, stop):
+                self._ticker = None  # it holds a copy of the weights
+                yield epoch
         finally:
+            self._ticker = None
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
             self._judge(rows, covariate_rows, cuts)
 
     def partial_fit(self, X: Any, y: Any = None, *, covariates: Any = None) -> RecurrentForecaster:
-        """Do one epoch on these series at a constant rate, going on from where it was; the first sets the scales."""
+        """Do one epoch on these series at a constant rate, going on from where it was; the first sets the scales.
+
+        A calibration is forgotten, as it was of other weights: call `calibrate` again.
+        """
         plan = self._check().one_epoch()
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
         if not hasattr(self, "_fit_state"):
             self._start(rows, covariate_rows, generator_of(self._name, self.random_state))
         refuse_other_features(self._name, rows, self.n_features_in_)
-        self._ticker = None
+        self._ticker, self._calibration = None, None  # both are of the weights before
         ends = np.array([len(row) for row in rows], np.intp)
         for _ in self._fit_state.epochs(self._source(rows, covariate_rows, Cuts(ends, ends, ends)), plan):
             pass
