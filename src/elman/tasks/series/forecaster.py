@@ -160,6 +160,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self.random_state = random_state
 
     _ticker: Ticker | None = None
+    _calibration: conformal.Calibration | None = None
     _called = ""  # the name in errors, where another estimator uses this one
 
     def __sklearn_tags__(self) -> Any:
@@ -219,7 +220,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         if not hasattr(self, "_fit_state"):
             self._start(rows, covariate_rows, generator_of(self._name, self.random_state))
         refuse_other_features(self._name, rows, self.n_features_in_)
-        self._ticker, self._calibration = None, None  # both are of the weights before
+        self._ticker = self._calibration = None  # both are of the weights before
         ends = np.array([len(row) for row in rows], np.intp)
         for _ in self._fit_state.epochs(self._source(rows, covariate_rows, Cuts(ends, ends, ends)), plan):
             pass
@@ -348,7 +349,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self._params = networks.draw(self._network, rng, np.float32)
         self._fit_state = Fit(self._name, self._params, self._objective(), rng)
         self.history_ = self._fit_state.history
-        self._calibration: conformal.Calibration | None = None
+        self._calibration = None
         self._store: Store | None = None
         self._ticker = None
 
