@@ -197,3 +197,33 @@ def test_ctrl_c_keeps_what_is_learnt(tmp_path):
     assert process.returncode == 130, "".join(said) + rest
     assert "Stopped" in rest
     assert series.load(model).predict([datasets.airline()[:, None]]).shape == (1, 12, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "said"),
+    [
+        ("t,y\n1,2\n,3\n", ("--horizon", 1, "--time", "t"), "column 't', row 3: '' is no time"),
+        ("t,y\n1,2\nnan,3\n", ("--horizon", 1, "--time", "t"), "column 't', row 3: 'nan' is no time"),
+        ("i,y,k\na,2,x\nb,3,\n", ("--label", "k", "--id", "i"), "series b has a row without a label"),
+        ("y\n1\n2\n", ("--horizon", 1, "--target", "y,y"), "y,y: a name comes twice"),
+        (f"y\n{'1' * 200_000}\n2\n", ("--horizon", 1), "not a table of commas and quotes"),
+    ],
+)
+def test_what_is_not_there_is_said_with_its_place(text, words, said, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    result = run("series", "fit", path, *words, "--out", tmp_path / "m.elman", code=1)
+    assert said in result.output.replace("\n", " ")
+
+
+def test_times_in_milliseconds_keep_their_digits(tmp_path):
+    start = 1_700_000_000_123
+    data, model = tmp_path / "ms.csv", tmp_path / "m.elman"
+    data.write_text("t,y\n" + "\n".join(f"{start + 1000 * k},{k % 3}" for k in range(40)), encoding="utf-8")
+    run("series", "fit", data, "--time", "t", "--horizon", 2, "--hidden", 2, "--epochs", 1, "--out", model)
+    run("series", "forecast", model, data, "--out", tmp_path / "f.csv")
+    assert [row["time"] for row in read(tmp_path / "f.csv")] == [str(start + 1000 * k) for k in (40, 41)]
+    assert "--coverage must be above 0 and below 1, got 1.5" in run(
+        "series", "forecast", model, data, "--coverage", 1.5, "--out", tmp_path / "g.csv", code=1
+    ).output.replace("\n", " ")
+    run("series", "fit", data, "--horizon", 2, "--irregular", "nonsense", "--out", tmp_path / "n.elman", code=2)

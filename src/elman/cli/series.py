@@ -49,6 +49,14 @@ class Scaling(str, Enum):
     whole = "global"
 
 
+class Irregular(str, Enum):
+    """What to do where steps are of unequal length."""
+
+    error = "error"
+    fill = "fill"
+    feature = "feature"
+
+
 class Baseline(str, Enum):
     """What the network corrects."""
 
@@ -81,9 +89,13 @@ def fit(
     dropout: Annotated[float, typer.Option(help="Probability of dropout, while training.")] = 0.0,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 100,
     rate: Annotated[float, typer.Option(help="Learning rate of Adam at the start; it falls to 0.")] = 5e-3,
-    validation: Annotated[float, typer.Option(help="Share of each series, at its end, that is held out.")] = 0.1,
-    calibration: Annotated[float, typer.Option(help="Share of each series before that, for the intervals.")] = 0.0,
-    irregular: Annotated[str, typer.Option(help="Uneven times: error, fill or feature.")] = "error",
+    validation: Annotated[
+        float, typer.Option(help="Share of each series, before that of --calibration, for the report.")
+    ] = 0.1,
+    calibration: Annotated[float, typer.Option(help="Share of each series, at its end, for the intervals.")] = 0.0,
+    irregular: Annotated[
+        Irregular, typer.Option(help="Uneven times: refuse, fill with missing rows, or give the step as an input.")
+    ] = Irregular.error,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same model.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that --out names.")] = False,
 ) -> None:
@@ -103,7 +115,7 @@ def fit(
             "target": _names(target),
             "covariates": _names(covariates),
             "label": label,
-            "irregular": irregular,
+            "irregular": irregular.value,
         }
         table = _read(file)
         if not columns["target"]:
@@ -175,18 +187,14 @@ def _run(
         progress_bar("loss {task.fields[loss]:.4f}") as bar,
     ):
         warnings.simplefilter("always", UserWarning)
-        if isinstance(model, series.RecurrentDetector):
-            task = bar.add_task("fitting", total=None, loss=math.nan)
-            model.fit(*arguments)
-        else:
-            task = bar.add_task("fitting", total=epochs, loss=math.nan)
-            for epoch in model.fit_epochs(*arguments, **keywords, stop=lambda: interrupt.wished):
-                last = epoch.loss
-                bar.update(task, completed=epoch.epoch, loss=last)
-                if not err.is_terminal and clock.monotonic() - waited > 10:
-                    waited = clock.monotonic()
-                    note(f"epoch {epoch.epoch}/{epochs}  loss {last:.4f}")
-            stopped = interrupt.wished
+        task = bar.add_task("fitting", total=epochs, loss=math.nan)
+        for epoch in model.fit_epochs(*arguments, **keywords, stop=lambda: interrupt.wished):
+            last = epoch.loss
+            bar.update(task, completed=epoch.epoch, loss=last)
+            if not err.is_terminal and clock.monotonic() - waited > 10:
+                waited = clock.monotonic()
+                note(f"epoch {epoch.epoch}/{epochs}  loss {last:.4f}")
+        stopped = interrupt.wished
     series.save(model, out, about={"columns": columns})
     if hasattr(model, "report_"):
         note(str(model.report_))
@@ -213,6 +221,8 @@ def forecast(
     from elman import plots
 
     with failures():
+        if not 0 < coverage < 1:
+            fail(f"--coverage must be above 0 and below 1, got {coverage:g}")
         refuse_to_replace(out, model, file)
         if plot is not None:
             plots.kind_of(plot)
@@ -303,7 +313,10 @@ def _read(file: Path) -> dict[str, list[str]]:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise ValueError(f"{file}: not a table of commas and quotes: {error}") from None
     if len(rows) < 2:
         raise ValueError(f"{file}: needs a header and at least one row")
     head = [name.strip() for name in rows[0]]
@@ -329,7 +342,7 @@ def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | N
     }
     for name in (columns["id"], columns["time"]):
         if name is not None:
-            used[name] = _times(table[name]) if name == columns["time"] else table[name]
+            used[name] = _times(name, table[name]) if name == columns["time"] else table[name]
     return from_columns(
         used, id=columns["id"], time=columns["time"], values=columns["target"], irregular=columns["irregular"]
     )
@@ -346,12 +359,16 @@ def _cell(name: str, k: int, cell: str) -> float:
         ) from None
 
 
-def _times(cells: list[str]) -> Any:
+def _times(name: str, cells: list[str]) -> Any:
     """Return times as numbers where all are, else as text in ISO 8601."""
     try:
-        return np.array(cells, np.float64)
+        times = np.array(cells, np.float64)
     except ValueError:
-        return cells
+        times = None
+    gaps = [k for k, cell in enumerate(cells) if cell.lower() in ("", "na", "nan", "nat", "null", "inf", "-inf")]
+    if gaps:
+        raise ValueError(f"column {name!r}, row {gaps[0] + 2}: {cells[gaps[0]]!r} is no time; give each row one")
+    return cells if times is None else times
 
 
 def _labels(table: dict[str, list[str]], columns: dict[str, Any], data: Sequences) -> list[str]:
@@ -362,6 +379,8 @@ def _labels(table: dict[str, list[str]], columns: dict[str, Any], data: Sequence
         raise ValueError("labels are one a series: name the column that tells series apart, --id")
     found: dict[str, str] = {}
     for key, label in zip(table[columns["id"]], table[columns["label"]], strict=True):
+        if not label:
+            raise ValueError(f"series {key} has a row without a label; fill column {columns['label']!r}")
         if found.setdefault(key, label) != label:
             raise ValueError(f"series {key} has two labels, {found[key]} and {label}")
     return [found[key] for key in data.ids]
@@ -392,7 +411,7 @@ def _future(times: Array, steps: int) -> Array:
 
 
 def _show(stamp: Any) -> str:
-    return f"{stamp:.12g}" if isinstance(stamp, float | np.floating) else str(stamp)
+    return f"{stamp:.17g}" if isinstance(stamp, float | np.floating) and stamp == round(stamp) else str(stamp)
 
 
 def _number(value: float) -> str:
@@ -400,7 +419,10 @@ def _number(value: float) -> str:
 
 
 def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+    names = [name.strip() for name in text.split(",") if name.strip()] if text else []
+    if len(set(names)) < len(names):
+        raise ValueError(f"{text}: a name comes twice; give each once")
+    return names
 
 
 def _steps(text: str) -> tuple[int, ...]:

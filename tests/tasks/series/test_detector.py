@@ -170,3 +170,16 @@ def test_the_ends_of_the_scale():
     assert nab.corpus_score([np.zeros(200), np.zeros(300)], windows).score == 0  # all or nothing: nothing is better
     assert nab.probation(1000) == 150
     assert nab.probation(10**6) == 750
+
+
+def test_a_fit_that_is_stopped_leaves_a_usable_detector():
+    model = RecurrentDetector(hidden_size=4, max_epochs=50, random_state=0)
+    asked = iter([False] * 3)
+    epochs = list(model.fit_epochs([waves(0)], stop=lambda: next(asked, True)))
+    assert len(epochs) < 50
+    assert model.score_steps([waves(1)])[0].shape == (400,)
+    for _ in model.fit_epochs([waves(0)]):
+        break
+    whole = RecurrentDetector(hidden_size=4, max_epochs=50, random_state=0).fit([waves(0)])
+    assert model.forecaster_.n_epochs_ == 1
+    assert model.threshold_ != whole.threshold_

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,12 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from elman import checks
 from elman.params import Array
+from elman.tasks.series.fitting import Epoch, never
 from elman.tasks.series.forecaster import RecurrentForecaster
 from elman.tasks.series.inputs import refuse_other_features
 from elman.tasks.series.live import Live, Store, distinct
 from elman.tasks.series.view import Units, padded
 
 WARM_UP = 30
+Result = TypeVar("Result")
 
 
 class Errors(NamedTuple):
@@ -194,14 +196,33 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def fit(self, X: Any, y: Any = None) -> RecurrentDetector:
         """Train on series that are mostly normal, in any form of `as_sequences`; y is ignored."""
+        for _ in self.fit_epochs(X):
+            pass
+        return self
+
+    def fit_epochs(self, X: Any, y: Any = None, *, stop: Callable[[], bool] = never) -> Iterator[Epoch]:
+        """Train as `fit` does, and yield what each epoch did; leaving the loop, or `stop`, leaves a usable detector."""
         self._prepare()
-        return self._learn(X, partial=False)
+        forecaster = self.forecaster_
+        forecaster._called = self._name
+        epochs: Any = forecaster.fit_epochs(X, stop=stop)
+        try:
+            while (epoch := _quietly(lambda: next(epochs, None))) is not None:
+                yield epoch
+        finally:
+            _quietly(epochs.close)
+            if hasattr(forecaster, "n_epochs_"):
+                self._set_threshold(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> RecurrentDetector:
         """Do one epoch on these series, going on from where it was; live states and the threshold stay."""
         if not hasattr(self, "forecaster_"):
             self._prepare()
-        return self._learn(X, partial=True)
+        self.forecaster_._called = self._name
+        _quietly(lambda: self.forecaster_.partial_fit(X))
+        if not hasattr(self, "threshold_"):
+            self._set_threshold(X)
+        return self
 
     def _prepare(self) -> None:
         checks.positive(self._name, error_steps=self.error_steps, warm_up_steps=self.warm_up_steps)
@@ -215,24 +236,15 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self._store: Store | None = None
         self._one_series = False  # whether the fit had one series, whose units are those of all that is scored
 
-    def _learn(self, X: Any, *, partial: bool) -> RecurrentDetector:
+    def _set_threshold(self, X: Any) -> None:
         forecaster = self.forecaster_
-        forecaster._called = self._name
-        with (
-            warnings.catch_warnings()
-        ):  # a value may well be the best forecast of the next, and its errors tell all the same
-            warnings.filterwarnings("ignore", ".*no better than a naive forecast")
-            (forecaster.partial_fit if partial else forecaster.fit)(X)
         self.n_features_in_ = forecaster.n_features_in_
-        if partial and hasattr(self, "threshold_"):
-            return self
         rows = forecaster._values(X)
         self._one_series = len(rows) == 1
         if self._one_series:
             forecaster._whole = forecaster._units(rows)
         scores = np.concatenate(self.score_steps(X))
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
-        return self
 
     # -------------------------------------------------------------------------------------------------------- scoring
 
@@ -354,6 +366,13 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         errors, score = self._judge(tracked.errors, error, values)
         self._store.put(rows, Tracked(reader.read(tracked.live, values[:, None]), errors))
         return score
+
+
+def _quietly(call: Callable[[], Result]) -> Result:
+    """Call without a warning that the last value forecasts as well: it may, and the errors tell all the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive forecast")
+        return call()
 
 
 def _no_errors(n: int, D: int) -> Errors:
