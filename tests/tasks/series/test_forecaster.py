@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 from elman.tasks.series import RecurrentDetector, RecurrentForecaster, metrics, networks
@@ -420,6 +421,9 @@ def test_partial_fit_goes_on_from_the_weights_and_the_scale():
         ({"baseline": "mean"}, "baseline must be one of None, 'naive', 'seasonal'"),
         ({"output": "quantile", "quantiles": (0.5, 0.1)}, "quantiles must rise"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "early_stopping looks at a held-out part"),
+        ({"output": "quantile", "quantiles": (0.8, 0.9)}, "quantiles must reach from 0.5 or below to 0.5 or above"),
+        ({"output": "quantile", "quantiles": 0.5}, "quantiles must be a list of numbers, got 0.5"),
+        ({"lags": 3}, "lags must be a list of numbers, got 3"),
         ({"horizon": 0}, "horizon must be at least 1"),
         ({"strategy": "recursive", "output": "gaussian", "n_paths": 1}, "n_paths must be at least 2, got 1"),
         ({"lags": (0,)}, "lags must be at least 1"),
@@ -429,3 +433,39 @@ def test_partial_fit_goes_on_from_the_weights_and_the_scale():
 def test_what_cannot_be_is_refused_in_words(options, words):
     with pytest.raises(ValueError, match=words):
         quick(**options).fit(seasons(T=30))
+
+
+def test_values_that_are_all_missing_are_refused():
+    nothing = np.full((2, 40), np.nan)
+    with pytest.raises(ValueError, match="RecurrentForecaster: all values to train on are missing"):
+        quick(missing="mask").fit(nothing)
+    nothing[:, 0] = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="no target to learn from is known"):
+            quick(missing="mask").fit(nothing)
+
+
+def test_early_stopping_that_cannot_be_is_said():
+    with pytest.warns(UserWarning, match="too short to hold out validation_fraction=0.1"):
+        fit(quick(horizon=10, early_stopping=True, max_epochs=1), seasons(T=15))
+
+
+@pytest.mark.parametrize("estimator", [RecurrentForecaster, RecurrentDetector])
+def test_live_values_before_a_fit_are_refused(estimator):
+    with pytest.raises(NotFittedError):
+        estimator().update("a", 1.0)
+
+
+def test_covariates_of_live_series_are_looked_at():
+    series, known = seasons(n=1, T=60), [np.zeros((60, 2))]
+    model = fit(quick(horizon=3, max_epochs=1), series, covariates=known)
+    model.start(["a"], [series[0][:50]], covariates=known)
+    for bad in (np.zeros((1, 2)), np.zeros((9, 2)), np.zeros(2)):
+        with pytest.raises(ValueError, match="forecast needs covariates of 3 steps"):
+            model.forecast("a", covariates=bad)
+        with pytest.raises(ValueError, match="update needs covariates of 4 steps"):
+            model.update("a", 1.0, covariates=bad)
+    with pytest.raises(ValueError, match="update got a NaN"):
+        model.update("a", 1.0, covariates=np.full((4, 2), np.nan))
+    assert model.forecast("a", covariates=np.zeros((3, 2))).shape == (3, 1)

@@ -183,6 +183,8 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self.clip_norm = clip_norm
         self.random_state = random_state
 
+    _store: Store | None = None
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
@@ -233,7 +235,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         own = ("error_steps", "novelty", "rest_steps", "habit_steps", "warm_up_steps", "contamination")
         options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
-        self._store: Store | None = None
+        self._store = None
         self._one_series = False  # whether the fit had one series, whose units are those of all that is scored
 
     def _set_threshold(self, X: Any) -> None:

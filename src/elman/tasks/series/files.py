@@ -68,7 +68,7 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
         "version": __version__,
         "task": "series",
         "estimator": type(estimator).__name__,
-        "options": estimator.get_params(deep=False),
+        "options": {name: _plain(value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": facts,
         **layers,
         **(about or {}),
@@ -158,6 +158,13 @@ def _network(about: dict[str, Any], tensors: dict[str, Array]) -> tuple[Network,
             raise ValueError(f"{name} is missing or of another shape")
         params[name] = held[name]
     return network, params
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of NumPy, as a search over an array sets them, as those of Python."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _put(arrays: dict[str, Array], name: str, standard: Standard | None) -> None:

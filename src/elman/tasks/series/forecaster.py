@@ -160,6 +160,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self.random_state = random_state
 
     _ticker: Ticker | None = None
+    _store: Store | None = None
     _calibration: conformal.Calibration | None = None
     _called = ""  # the name in errors, where another estimator uses this one
 
@@ -196,6 +197,12 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
         cuts = self._cuts([len(row) for row in rows])
+        if self.early_stopping and (cuts.held == cuts.train).all():
+            warnings.warn(
+                f"{self._name}: the series are too short to hold out validation_fraction={self.validation_fraction} of "
+                "them, so nothing stops the training early",
+                stacklevel=2,
+            )
         rng = generator_of(self._name, self.random_state)
         self._start(_trimmed(rows, cuts.train), _trimmed(covariate_rows, cuts.train), rng)
         source = self._source(rows, covariate_rows, cuts)
@@ -241,6 +248,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         checks.one_of(name, "baseline", self.baseline, [None, "naive", "seasonal"])
         checks.one_of(name, "missing", self.missing, ["error", "mask"])
         checks.flags(name, log=self.log)
+        for option in ("lags", "quantiles"):
+            if np.ndim(getattr(self, option)) != 1:
+                raise ValueError(f"{name}: {option} must be a list of numbers, got {getattr(self, option)!r}")
         for lag in self.lags:
             checks.positive(name, lags=lag)
         for option in ("context_steps", "level_steps"):
@@ -331,6 +341,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def _start(self, rows: list[Array], covariates: list[Array] | None, rng: np.random.Generator) -> None:
         """Draw a network for series like these, learn the scales, forget what was learnt before."""
+        if all(np.isnan(row).all() for row in rows):
+            raise ValueError(f"{self._name}: all values to train on are missing")
         self.n_features_in_ = D = rows[0].shape[1]
         self._whole = self._view.whole(rows)
         self._covariate_standard = None if covariates is None else Standard.of(covariates)
@@ -350,7 +362,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self._fit_state = Fit(self._name, self._params, self._objective(), rng)
         self.history_ = self._fit_state.history
         self._calibration = None
-        self._store: Store | None = None
+        self._store = None
         self._ticker = None
 
     def _objective(self) -> ForecastObjective:
@@ -424,7 +436,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def predict_quantiles(self, X: Any, levels: Sequence[float], *, covariates: Any = None) -> Any:
         """Return quantiles of the next values, (n, S, D, L), or (n, S, L) where X had no axis of features.
 
-        Where the forecaster was calibrated, levels come in pairs around the median: use `predict_interval`.
+        They are those of the output itself: a calibration changes only `predict_interval`.
         """
         return self._shaped(X, self._natural(self._quantiles(self._forecast(X, covariates), levels)), extra=1)
 
@@ -512,6 +524,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         n_origins : forecasts of each series, one after the other
         covariates : one (T_i, C) a series
         warn : whether to warn where the model is no better than naive
+
+        The report calls these values held out; that they were not in the fit is for the caller to see to.
         """
         check_is_fitted(self, "n_features_in_")
         checks.positive(self._name, n_origins=n_origins)
@@ -709,12 +723,26 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         if new:
             self.start(new)
         assert self._store is not None
-        known = self._scaled_covariates(None if covariates is None else list(np.asarray(covariates, np.float64)))
+        known = self._scaled_covariates(self._ahead("update", covariates, (len(ids), 1 + self.horizon)))
         rows = self._store.numbers(ids)
         live = self._reader.read(
             self._store.get(rows), values[:, None], None, None if known is None else np.stack(known)
         )
         self._store.put(rows, live)
+
+    def _ahead(self, where: str, covariates: Any, shape: tuple[int, int]) -> list[Array] | None:
+        """Return covariates of live series, (n, steps) and their features, as a list; None for None."""
+        if covariates is None:
+            return None
+        array = np.asarray(covariates, np.float64)
+        if array.ndim != 3 or array.shape[:2] != shape:
+            raise ValueError(
+                f"{self._name}: {where} needs covariates of {shape[1]} steps, ({shape[1]}, C) a series, got "
+                f"{array.shape[1:]}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{self._name}: {where} got a NaN or an infinity among the covariates")
+        return list(array)
 
     def _ticking(self) -> Ticker:
         """Return what moves single series on; made anew after a fit."""
@@ -743,7 +771,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         if self._store is None or series_id not in self._store:
             raise KeyError(f"{self._name}: no live series {series_id!r}; begin it with start or update")
         live = self._store.get(self._store.numbers([series_id]))
-        known = self._scaled_covariates(None if covariates is None else [np.asarray(covariates, np.float64)])
+        known = self._scaled_covariates(
+            self._ahead("forecast", None if covariates is None else [covariates], (1, self.horizon))
+        )
         out = self._reader.outlook(live, None if known is None else known[0][None], self._draws())
         values: Array = self._point(out)[0]
         return values
