@@ -469,3 +469,15 @@ def test_covariates_of_live_series_are_looked_at():
     with pytest.raises(ValueError, match="update got a NaN"):
         model.update("a", 1.0, covariates=np.full((4, 2), np.nan))
     assert model.forecast("a", covariates=np.zeros((3, 2))).shape == (3, 1)
+
+
+@pytest.mark.parametrize("option", [{"horizon": 3}, {"baseline": "naive"}, {"lags": (2,)}, {"log": True}])
+def test_options_of_the_fit_cannot_change_after_it(option):
+    series = seasons()
+    model = fit(quick(max_epochs=1), series).set_params(learning_rate=1e-3, lags=[])
+    model.predict(series)
+    model.set_params(**option)
+    for call in (model.predict, model.backtest, model.calibrate, lambda x: model.start(["a"], x[:1])):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} was .* in the fit and is .* now; fit again"):
+            call(series)
+    fit(model, series).predict(series)

@@ -113,6 +113,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
     rng = np.random.default_rng(inner.random_state)
     if isinstance(inner, RecurrentForecaster):
         D = inner.n_features_in_ = estimator.n_features_in_
+        inner._fitted_with = inner._fixed_options()
         inner._network = network
         inner._n_covariates = int(facts["n_covariates"])
         inner._whole = Units(*(tensors[f"series/whole.{name}"].reshape(1, D) for name in Units._fields))

@@ -24,6 +24,7 @@ from elman.tasks.series.windows import Cutter, ForecastObjective, Known, WindowS
 
 STRATEGIES = ("direct", "recursive", "encoder-decoder")
 SCALINGS = ("series", "level", "global", None)
+FIXED = ("horizon", "strategy", "output", "quantiles", "season", "baseline", "scaling", "level_steps", "lags", "log")
 
 
 class Row(NamedTuple):
@@ -274,6 +275,20 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         plan.check(name)
         return plan
 
+    def _fixed_options(self) -> dict[str, Any]:
+        """Return the options that a fitted network cannot do without."""
+        found = {name: getattr(self, name) for name in FIXED}
+        return {name: value if np.ndim(value) == 0 else tuple(np.ravel(value)) for name, value in found.items()}
+
+    def _check_fitted(self) -> None:
+        """Raise NotFittedError before a fit, and ValueError where an option was changed after it."""
+        check_is_fitted(self, "n_features_in_")
+        for name, value in self._fixed_options().items():
+            if value != self._fitted_with[name]:
+                raise ValueError(
+                    f"{self._name}: {name} was {self._fitted_with[name]!r} in the fit and is {value!r} now; fit again"
+                )
+
     @property
     def _output(self) -> Output:
         return Output(self.output, self.loss, tuple(float(level) for level in self.quantiles))
@@ -344,6 +359,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         if all(np.isnan(row).all() for row in rows):
             raise ValueError(f"{self._name}: all values to train on are missing")
         self.n_features_in_ = D = rows[0].shape[1]
+        self._fitted_with = self._fixed_options()
         self._whole = self._view.whole(rows)
         self._covariate_standard = None if covariates is None else Standard.of(covariates)
         C = 0 if covariates is None else covariates[0].shape[1]
@@ -446,7 +462,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         Calibrated where `calibrate` or calibration_fraction was used (split conformal prediction: the share holds on
         average for values like those it was calibrated on); else as the output itself claims.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         checks.in_range(self._name, "coverage", coverage, 0, 1, open_low=True, open_high=True)
         out = self._forecast(X, covariates)
         if self._calibration is None:
@@ -468,7 +484,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return quantiles
 
     def _forecast(self, X: Any, covariates: Any) -> Outlook:
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
         return self._outlook(rows, self._scaled_covariates(self._covariate_rows(covariates, rows, self.horizon)))
@@ -527,7 +543,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
         The report calls these values held out; that they were not in the fit is for the caller to see to.
         """
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         checks.positive(self._name, n_origins=n_origins)
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
@@ -557,7 +573,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """
         checks.positive(self._name, n_origins=n_origins)
         checks.in_range(self._name, "start", start, 0, 1, open_low=True, open_high=True)
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
         starts = np.array([max(1, int(start * len(row))) for row in rows], np.intp)
@@ -678,7 +694,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         X : their histories, which also set their units; None: no history, and the units of all series of the fit
         covariates : one (T_i + S, C) a series
         """
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         reader, ids = self._reader, distinct(f"{self._name}: start", series_ids)
         if X is None:
             live = reader.start(self._unknown_units(len(ids)))
@@ -716,7 +732,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def update_many(self, series_ids: Sequence[Hashable], X: Any, *, covariates: Any = None) -> None:
         """Read the next value of many live series at once: ids, X (n, D), and covariates (n, 1 + S, C)."""
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         ids = distinct(f"{self._name}: update_many", series_ids)
         values = self._next_values(X, len(ids))
         new = ids if self._store is None else [key for key in ids if key not in self._store]
@@ -767,7 +783,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def forecast(self, series_id: Hashable, *, covariates: Any = None) -> Array:
         """Return the next `horizon` values (S, D) of a live series; covariates (S, C), of the next steps."""
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         if self._store is None or series_id not in self._store:
             raise KeyError(f"{self._name}: no live series {series_id!r}; begin it with start or update")
         live = self._store.get(self._store.numbers([series_id]))
