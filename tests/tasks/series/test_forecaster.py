@@ -481,3 +481,10 @@ def test_options_of_the_fit_cannot_change_after_it(option):
         with pytest.raises(ValueError, match=f"{next(iter(option))} was .* in the fit and is .* now; fit again"):
             call(series)
     fit(model, series).predict(series)
+
+
+def test_covariates_may_not_be_missing():
+    known = [np.zeros((60, 2))]
+    known[0][9, 1] = np.nan
+    with pytest.raises(ValueError, match=r"covariates of series 0 have a NaN at \[9, 1\]; only values may be missing"):
+        quick(missing="mask").fit(seasons(n=1, T=60), covariates=known)

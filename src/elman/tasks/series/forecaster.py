@@ -319,7 +319,14 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """Return covariates of each series, as long as the series and `ahead` steps more."""
         if covariates is None:
             return None
-        given = as_sequences(f"{self._name}: covariates", covariates)
+        given = as_sequences(f"{self._name}: covariates", covariates, missing=True)
+        for k, row in enumerate(given):
+            if np.isnan(row).any():
+                t, c = np.argwhere(np.isnan(row))[0]
+                raise ValueError(
+                    f"{self._name}: covariates of series {k} have a NaN at [{t}, {c}]; only values may be missing, so "
+                    "fill it in"
+                )
         if len(given) != len(rows):
             raise ValueError(f"{self._name}: covariates must be given for each of {len(rows)} series, got {len(given)}")
         for k, (own, row) in enumerate(zip(given, rows, strict=True)):
