@@ -49,6 +49,14 @@ class Scaling(str, Enum):
     whole = "global"
 
 
+class Irregular(str, Enum):
+    """What to do where steps are of unequal length."""
+
+    error = "error"
+    fill = "fill"
+    feature = "feature"
+
+
 class Baseline(str, Enum):
     """What the network corrects."""
 
@@ -57,8 +65,13 @@ class Baseline(str, Enum):
     seasonal = "seasonal"
 
 
+FORECASTS_ONLY = {"season", "strategy", "output", "baseline", "validation", "calibration"}
+NOT_FOR_LABELS = {"lags", "scaling", "log"}
+
+
 @app.command()
 def fit(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A CSV file with a header, one row a step of one series.")],
     out: Annotated[Path, typer.Option(help="The model to write.")] = Path("series.elman"),
     time: Annotated[str | None, typer.Option(help="Column of the time; without it the rows are in order.")] = None,
@@ -71,9 +84,20 @@ def fit(
     season: Annotated[int, typer.Option(min=1, help="Steps of a season.")] = 1,
     lags: Annotated[str, typer.Option(help="Further lags that the network sees, with commas.")] = "",
     strategy: Annotated[Strategy, typer.Option(help="How several steps are forecast.")] = Strategy.direct,
-    output: Annotated[Kind, typer.Option(help="What a forecast says.")] = Kind.quantile,
-    baseline: Annotated[Baseline, typer.Option(help="What the network corrects.")] = Baseline.none,
-    scaling: Annotated[Scaling, typer.Option(help="Units of the network.")] = Scaling.series,
+    output: Annotated[
+        Kind | None,
+        typer.Option(help="What a forecast says.  [default: quantile; gaussian with --strategy recursive]"),
+    ] = None,
+    baseline: Annotated[
+        Baseline | None,
+        typer.Option(
+            help="What the network corrects.  [default: none; seasonal where the last --season forecasts better than "
+            "the last value]"
+        ),
+    ] = None,
+    scaling: Annotated[
+        Scaling | None, typer.Option(help="Units of the network.  [default: series; level with a seasonal baseline]")
+    ] = None,
     log: Annotated[bool, typer.Option("--log", help="Work on logarithms, for values that grow by shares.")] = False,
     cell: Annotated[Cell, typer.Option(help="Which recurrence.")] = Cell.gru,
     hidden: Annotated[int, typer.Option(min=1, help="Units of each recurrent layer.")] = 32,
@@ -81,9 +105,16 @@ def fit(
     dropout: Annotated[float, typer.Option(help="Probability of dropout, while training.")] = 0.0,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 100,
     rate: Annotated[float, typer.Option(help="Learning rate of Adam at the start; it falls to 0.")] = 5e-3,
-    validation: Annotated[float, typer.Option(help="Share of each series, at its end, that is held out.")] = 0.1,
-    calibration: Annotated[float, typer.Option(help="Share of each series before that, for the intervals.")] = 0.0,
-    irregular: Annotated[str, typer.Option(help="Uneven times: error, fill or feature.")] = "error",
+    validation: Annotated[
+        float, typer.Option(help="Share of each series, before that of --calibration, for the report.")
+    ] = 0.1,
+    calibration: Annotated[float, typer.Option(help="Share of each series, at its end, for the intervals.")] = 0.0,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Be ready for missing values, even where this file has none.")
+    ] = False,
+    irregular: Annotated[
+        Irregular, typer.Option(help="Uneven times: refuse, fill with missing rows, or give the step as an input.")
+    ] = Irregular.error,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same model.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that --out names.")] = False,
 ) -> None:
@@ -96,6 +127,12 @@ def fit(
             fail("say what to fit: --horizon N for forecasts, --label COLUMN for classes, or --anomalies")
         if covariates and horizon is None:
             fail("--covariates are for forecasts; leave them out, or name them in --target")
+        if horizon is None:
+            given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+            of_no_use = FORECASTS_ONLY | (NOT_FOR_LABELS if label is not None else set())
+            for name in given:
+                if name in of_no_use:
+                    fail(f"--{name} does nothing for {'classes' if label is not None else 'anomalies'}; leave it out")
         refuse_out(out, [file], overwrite, goes_on=False)
         columns: dict[str, Any] = {
             "id": ident,
@@ -103,23 +140,32 @@ def fit(
             "target": _names(target),
             "covariates": _names(covariates),
             "label": label,
-            "irregular": irregular,
+            "irregular": irregular.value,
         }
         table = _read(file)
         if not columns["target"]:
             columns["target"] = [n for n in table if n not in (ident, time, label, *columns["covariates"])]
         data = _series(table, columns, file)
-        missing = "mask" if any(np.isnan(row).any() for row in data) else "error"
+        gaps = any(np.isnan(row).any() for row in data)
         common: dict[str, Any] = {
             "cell": cell.value,
             "hidden_size": hidden,
             "n_layers": layers,
             "dropout": dropout,
-            "missing": missing,
+            "missing": "mask" if missing or gaps else "error",
             "max_epochs": epochs,
             "learning_rate": rate,
             "random_state": seed,
         }
+        if output is None:
+            output = Kind.gaussian if strategy is Strategy.recursive else Kind.quantile
+        if baseline is None:
+            baseline = Baseline.none
+            if horizon is not None and _seasonal(data, columns, season, horizon, 1 - validation - calibration):
+                baseline = Baseline.seasonal
+                note(f"The last season forecasts better than the last value: --baseline seasonal --season {season}.")
+        if scaling is None:
+            scaling = Scaling.level if baseline is Baseline.seasonal else Scaling.series
         model, arguments, keywords = _model(
             common, data, table, columns, horizon, season, _steps(lags), strategy.value, output.value, baseline.value,
             scaling.value, log, validation, calibration,
@@ -156,9 +202,40 @@ def _model(
         baseline=None if baseline == "none" else baseline, validation_fraction=validation,
         calibration_fraction=calibration,
     )  # fmt: skip
-    known = _series(table, {**columns, "target": columns["covariates"]}, None) if columns["covariates"] else None
-    history = [_without_end(row) for row in data]
+    history, known = _history(table, columns, data)
     return model, (history,), {"covariates": known}
+
+
+def _history(table: dict[str, list[str]], columns: dict[str, Any], data: Sequences) -> tuple[list[Array], Any]:
+    """Return the known part of each series and its covariates; the length of uneven steps is one of these."""
+    uneven = columns["irregular"] == "feature"
+    known: list[Array] | None = None
+    if columns["covariates"]:
+        known = _series(table, {**columns, "target": columns["covariates"]}, None)
+    elif uneven:
+        known = [row[:, -1:] for row in data]
+    return [_without_end(row[:, :-1] if uneven else row) for row in data], known
+
+
+def _seasonal(data: Sequences, columns: dict[str, Any], season: int, horizon: int, share: float) -> bool:
+    """Return whether the last season forecasts better than the last value, in the part that is trained on."""
+    if season == 1:
+        return False
+    errors: list[tuple[float, float]] = []
+    for row in data:
+        values = row[: max(0, round(share * len(row))), : len(columns["target"])]
+        for k in range(1, horizon + 1):
+            back = season * -(-k // season)
+            if len(values) > back:
+                of_both = (
+                    np.abs(values[back:] - values[:-back]),
+                    np.abs(values[back:] - values[back - k : len(values) - k]),
+                )
+                if not np.isnan(of_both[0] + of_both[1]).all():
+                    unit = np.nanmean(of_both[1]) or 1.0
+                    errors.append((float(np.nanmean(of_both[0]) / unit), float(np.nanmean(of_both[1]) / unit)))
+    seasonal, naive = np.mean(errors, axis=0) if errors else (1.0, 0.0)
+    return bool(seasonal < naive)
 
 
 def _run(
@@ -175,18 +252,14 @@ def _run(
         progress_bar("loss {task.fields[loss]:.4f}") as bar,
     ):
         warnings.simplefilter("always", UserWarning)
-        if isinstance(model, series.RecurrentDetector):
-            task = bar.add_task("fitting", total=None, loss=math.nan)
-            model.fit(*arguments)
-        else:
-            task = bar.add_task("fitting", total=epochs, loss=math.nan)
-            for epoch in model.fit_epochs(*arguments, **keywords, stop=lambda: interrupt.wished):
-                last = epoch.loss
-                bar.update(task, completed=epoch.epoch, loss=last)
-                if not err.is_terminal and clock.monotonic() - waited > 10:
-                    waited = clock.monotonic()
-                    note(f"epoch {epoch.epoch}/{epochs}  loss {last:.4f}")
-            stopped = interrupt.wished
+        task = bar.add_task("fitting", total=epochs, loss=math.nan)
+        for epoch in model.fit_epochs(*arguments, **keywords, stop=lambda: interrupt.wished):
+            last = epoch.loss
+            bar.update(task, completed=epoch.epoch, loss=last)
+            if not err.is_terminal and clock.monotonic() - waited > 10:
+                waited = clock.monotonic()
+                note(f"epoch {epoch.epoch}/{epochs}  loss {last:.4f}")
+        stopped = interrupt.wished
     series.save(model, out, about={"columns": columns})
     if hasattr(model, "report_"):
         note(str(model.report_))
@@ -213,6 +286,8 @@ def forecast(
     from elman import plots
 
     with failures():
+        if not 0 < coverage < 1:
+            fail(f"--coverage must be above 0 and below 1, got {coverage:g}")
         refuse_to_replace(out, model, file)
         if plot is not None:
             plots.kind_of(plot)
@@ -220,8 +295,11 @@ def forecast(
         estimator, columns = _load(model, "RecurrentForecaster")
         table = _read(file)
         data = _series(table, columns, file)
-        history = [_without_end(row) for row in data]
-        known = _series(table, {**columns, "target": columns["covariates"]}, None) if columns["covariates"] else None
+        history, known = _history(table, columns, data)
+        _refuse_gaps(estimator, history)
+        uneven = columns["irregular"] == "feature"
+        if uneven and not columns["covariates"]:  # what follows comes in steps of the usual length
+            known = [np.concatenate([row, np.ones((estimator.horizon, 1))]) for row in known]
         points = estimator.predict(history, covariates=known)
         try:
             lower, upper = estimator.predict_interval(history, coverage, covariates=known)
@@ -232,7 +310,7 @@ def forecast(
         lines = []
         futures = []
         for k, row in enumerate(history):
-            futures.append(_future(data.times[k][: len(row)], S))
+            futures.append(_future(data.times[k][: len(row)], S, usual=uneven))
             for step in range(S):
                 cells = [data.ids[k], _show(futures[k][step])]
                 for d in range(len(names)):
@@ -261,6 +339,7 @@ def classify(
         estimator, columns = _load(model, "RecurrentClassifier")
         table = _read(file)
         data = _series(table, columns, file)
+        _refuse_gaps(estimator, data)
         p = estimator.predict_proba(data)
         classes = [str(name) for name in estimator.classes_.tolist()]
         best = p.argmax(axis=1)
@@ -284,6 +363,7 @@ def score(
         refuse_to_replace(out, model, file)
         estimator, columns = _load(model, "RecurrentDetector")
         data = _series(_read(file), columns, file)
+        _refuse_gaps(estimator, data)
         limit = estimator.threshold_ if threshold is None else threshold
         lines, n = [], 0
         for k, scores in enumerate(estimator.score_steps(data)):
@@ -303,7 +383,10 @@ def _read(file: Path) -> dict[str, list[str]]:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise ValueError(f"{file}: not a table of commas and quotes: {error}") from None
     if len(rows) < 2:
         raise ValueError(f"{file}: needs a header and at least one row")
     head = [name.strip() for name in rows[0]]
@@ -329,7 +412,7 @@ def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | N
     }
     for name in (columns["id"], columns["time"]):
         if name is not None:
-            used[name] = _times(table[name]) if name == columns["time"] else table[name]
+            used[name] = _times(name, table[name]) if name == columns["time"] else table[name]
     return from_columns(
         used, id=columns["id"], time=columns["time"], values=columns["target"], irregular=columns["irregular"]
     )
@@ -346,12 +429,16 @@ def _cell(name: str, k: int, cell: str) -> float:
         ) from None
 
 
-def _times(cells: list[str]) -> Any:
+def _times(name: str, cells: list[str]) -> Any:
     """Return times as numbers where all are, else as text in ISO 8601."""
     try:
-        return np.array(cells, np.float64)
+        times = np.array(cells, np.float64)
     except ValueError:
-        return cells
+        times = None
+    gaps = [k for k, cell in enumerate(cells) if cell.lower() in ("", "na", "nan", "nat", "null", "inf", "-inf")]
+    if gaps:
+        raise ValueError(f"column {name!r}, row {gaps[0] + 2}: {cells[gaps[0]]!r} is no time; give each row one")
+    return cells if times is None else times
 
 
 def _labels(table: dict[str, list[str]], columns: dict[str, Any], data: Sequences) -> list[str]:
@@ -362,6 +449,8 @@ def _labels(table: dict[str, list[str]], columns: dict[str, Any], data: Sequence
         raise ValueError("labels are one a series: name the column that tells series apart, --id")
     found: dict[str, str] = {}
     for key, label in zip(table[columns["id"]], table[columns["label"]], strict=True):
+        if not label:
+            raise ValueError(f"series {key} has a row without a label; fill column {columns['label']!r}")
         if found.setdefault(key, label) != label:
             raise ValueError(f"series {key} has two labels, {found[key]} and {label}")
     return [found[key] for key in data.ids]
@@ -373,18 +462,31 @@ def _without_end(row: Array) -> Array:
     return row[: known[-1] + 1] if len(known) else row[:1]
 
 
-def _future(times: Array, steps: int) -> Array:
-    """Return the times of the next steps: months where the times are months apart, else as long as the last step."""
+def _refuse_gaps(estimator: Any, rows: list[Array]) -> None:
+    if estimator.missing != "mask" and any(np.isnan(row).any() for row in rows):
+        fail("the file has missing values, and the model was fitted without any; fit it with --missing")
+
+
+def _future(times: Array, steps: int, *, usual: bool = False) -> Array:
+    """Return the times of the next steps: months where the times are months apart, else as long as the last step.
+
+    With `usual`, as long as the median step.
+    """
     ahead = np.arange(1, steps + 1)
     future: Array
+    if usual and len(times) > 1:
+        gaps = np.diff(times)
+        far = np.median(gaps.astype(np.float64)) * ahead
+        future = times[-1] + (np.rint(far).astype(gaps.dtype) if times.dtype.kind == "M" else far)
+        return future
     if times.dtype.kind != "M":
         future = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 1) * ahead
         return future
     months = times.astype("datetime64[M]")
-    gaps = np.diff(months[-3:].astype(np.int64))
+    apart = np.diff(months[-3:].astype(np.int64))
     inside = times - months
-    if len(gaps) and (gaps == gaps[0]).all() and gaps[0] > 0 and (inside[-3:] == inside[-1]).all():
-        future = (months[-1] + gaps[0] * ahead).astype(times.dtype) + inside[-1]
+    if len(apart) and (apart == apart[0]).all() and apart[0] > 0 and (inside[-3:] == inside[-1]).all():
+        future = (months[-1] + apart[0] * ahead).astype(times.dtype) + inside[-1]
         return future
     step = times[-1] - times[-2] if len(times) > 1 else np.timedelta64(1, "s")
     future = times[-1] + step * ahead
@@ -392,7 +494,7 @@ def _future(times: Array, steps: int) -> Array:
 
 
 def _show(stamp: Any) -> str:
-    return f"{stamp:.12g}" if isinstance(stamp, float | np.floating) else str(stamp)
+    return f"{stamp:.17g}" if isinstance(stamp, float | np.floating) and stamp == round(stamp) else str(stamp)
 
 
 def _number(value: float) -> str:
@@ -400,7 +502,10 @@ def _number(value: float) -> str:
 
 
 def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+    names = [name.strip() for name in text.split(",") if name.strip()] if text else []
+    if len(set(names)) < len(names):
+        raise ValueError(f"{text}: a name comes twice; give each once")
+    return names
 
 
 def _steps(text: str) -> tuple[int, ...]:

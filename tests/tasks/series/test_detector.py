@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from elman.tasks.series import RecurrentDetector, nab
+from elman.tasks.series import RecurrentDetector, load, nab, save
 
 
 def waves(seed, T=400, D=1):
@@ -34,33 +34,55 @@ def test_it_finds_what_is_unusual_in_its_place(detector):
     assert abs(series).max() < 1.5
 
 
-def test_scores_look_at_no_future(detector):
+@pytest.mark.parametrize("scaling", ["series", "level", "global", None])
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("start", [30, 31, 300])
+def test_scores_look_at_no_future(scaling, n, start):
     series = waves(9)
     later = series.copy()
-    later[300:] += 5
-    detector_units = RecurrentDetector(hidden_size=4, max_epochs=1, scaling="global", random_state=0).fit([series])
-    one, other = (detector_units.score_steps([x])[0] for x in (series, later))
-    assert np.array_equal(one[:300], other[:300])
-    assert not np.array_equal(one[300:], other[300:])
+    later[start:] += 5
+    model = RecurrentDetector(hidden_size=4, max_epochs=1, scaling=scaling, random_state=0)
+    model.fit([waves(k) for k in range(n)])
+    one, other = (model.score_steps([x])[0] for x in (series, later))
+    assert np.array_equal(one[:start], other[:start])
+    assert not np.array_equal(one[start:], other[start:])
 
 
 @pytest.mark.parametrize("D", [1, 3])
-def test_live_scores_are_the_offline_scores(D):
+@pytest.mark.parametrize("scaling", ["series", "level", "global", None])
+@pytest.mark.parametrize("n", [1, 2])
+def test_live_scores_are_the_offline_scores(D, scaling, n):
     model = RecurrentDetector(
-        hidden_size=4, max_epochs=2, scaling="global", missing="mask", random_state=0, rest_steps=20
+        hidden_size=4, max_epochs=2, scaling=scaling, missing="mask", random_state=0, rest_steps=20
     )
-    model.fit([waves(0, D=D), waves(1, D=D)])
-    x, y = waves(5, 120, D), waves(6, 120, D)
+    model.fit([waves(k, D=D) for k in range(n)])
+    x, y = waves(5, 120, D), 3 * waves(6, 120, D)
     y[40:44] = np.nan
     offline = model.score_steps([x, y])
-    live = np.array([model.update_many(["y", "x"], [y[t], x[t]]) for t in range(120)])
-    assert np.allclose(live[:, 1], offline[0], rtol=1e-3, atol=1e-3)
-    assert np.allclose(live[:, 0], offline[1], rtol=1e-3, atol=1e-3)
+    start = 0
+    if n > 1 and scaling in ("series", "level"):  # the first values set the units, so they have to be known at once
+        start = 30
+        model.start(["x", "y"], [x[:30], y[:30]])
+    live = np.array([model.update_many(["y", "x"], [y[t], x[t]]) for t in range(start, 120)])
+    assert np.allclose(live[:, 1], offline[0][start:], rtol=1e-3, atol=1e-3)
+    assert np.allclose(live[:, 0], offline[1][start:], rtol=1e-3, atol=1e-3)
     assert offline[0].max() > 0
     model.start(["z"], [x[:100]])
     again = [model.update("z", value) for value in x[100:]]
-    units = model.forecaster_._units([x])  # of all series, as scaling is global: the same
-    assert np.allclose(again, offline[0][100:], rtol=1e-3, atol=1e-3), units
+    assert np.allclose(again, offline[0][100:], rtol=1e-3, atol=1e-3)
+
+
+def test_the_units_of_one_series_come_back_from_a_file(tmp_path):
+    model = RecurrentDetector(hidden_size=4, max_epochs=1, warm_up_steps=40, random_state=0).fit([waves(0)])
+    save(model, tmp_path / "watch.elman")
+    again = load(tmp_path / "watch.elman")
+    assert np.array_equal(again.score_steps([2 * waves(1)])[0], model.score_steps([2 * waves(1)])[0])
+    assert (again.score_steps([waves(1)])[0][:40] == 0).all()
+
+
+def test_quantiles_are_no_output_of_a_detector():
+    with pytest.raises(ValueError, match="output must be one of 'point', 'gaussian'"):
+        RecurrentDetector(output="quantile").fit([waves(0)])
 
 
 def test_rest_makes_one_alarm_of_one_event(detector):
@@ -148,3 +170,16 @@ def test_the_ends_of_the_scale():
     assert nab.corpus_score([np.zeros(200), np.zeros(300)], windows).score == 0  # all or nothing: nothing is better
     assert nab.probation(1000) == 150
     assert nab.probation(10**6) == 750
+
+
+def test_a_fit_that_is_stopped_leaves_a_usable_detector():
+    model = RecurrentDetector(hidden_size=4, max_epochs=50, random_state=0)
+    asked = iter([False] * 3)
+    epochs = list(model.fit_epochs([waves(0)], stop=lambda: next(asked, True)))
+    assert len(epochs) < 50
+    assert model.score_steps([waves(1)])[0].shape == (400,)
+    for _ in model.fit_epochs([waves(0)]):
+        break
+    whole = RecurrentDetector(hidden_size=4, max_epochs=50, random_state=0).fit([waves(0)])
+    assert model.forecaster_.n_epochs_ == 1
+    assert model.threshold_ != whole.threshold_

@@ -77,3 +77,14 @@ def test_damaged_files_are_refused(tmp_path):
     elman.GRU(2, 3).init().save(path)
     with pytest.raises(ValueError, match="holds a model, but none of a series"):
         series.load(path)
+
+
+def test_numbers_of_numpy_are_saved_as_numbers(tmp_path):
+    """As a grid search over an array sets them."""
+    options = {"hidden_size": np.int64(4), "learning_rate": np.float32(0.01), "lags": np.array([1, 2])}
+    model = RecurrentDetector(max_epochs=1, random_state=np.int64(0), **options)
+    model.fit([np.sin(np.arange(60.0))[:, None]])
+    series.save(model, tmp_path / "m.elman")
+    again = series.load(tmp_path / "m.elman")
+    assert again.hidden_size == 4
+    assert again.lags == (1, 2)

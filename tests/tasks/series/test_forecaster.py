@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from elman.tasks.series import RecurrentForecaster, metrics, networks
+from elman.tasks.series import RecurrentDetector, RecurrentForecaster, metrics, networks
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.view import View, padded
 from elman.tasks.series.windows import ForecastObjective, Window
@@ -65,37 +66,45 @@ def test_a_model_no_better_than_naive_warns_and_says_the_numbers():
         RecurrentForecaster(max_epochs=1, learning_rate=1e-6, random_state=0).fit(walk)
 
 
-def test_the_report_is_that_of_the_forecasts():
-    """Of the last values, each forecast from what was before it, by hand."""
+def test_where_there_is_no_mase_the_warning_looks_at_smape():
+    """The series is constant, so the naive forecast has no error there to measure others by."""
+    with pytest.warns(UserWarning, match=r"no better than a naive forecast on held-out values \(sMAPE \d"):
+        RecurrentForecaster(max_epochs=1, learning_rate=1e-6, random_state=0).fit([np.full((80, 1), 5.0)])
+
+
+@pytest.mark.parametrize("scaling", ["series", "level", "global", None])
+def test_the_report_is_that_of_the_forecasts(scaling):
+    """Of the last values, each forecast by `predict` from what was before it."""
     series = seasons()
-    model = fit(quick(), series)
+    model = fit(quick(scaling=scaling), series)
     report = model.backtest(series, n_origins=2, warn=False)
     errors = []
     for row, origin in itertools.product(series, (108, 114)):
         forecast = model.predict([row[:origin]])[0]
-        # The units are those at the first origin, as in the report.
-        out = model._rolling([row], None, [np.array([108, 114])])
-        forecast = [model._point(o)[0] for _, o, _ in out][(origin - 108) // 6]
         actual = row[origin : origin + 6]
         errors.append((metrics.smape(actual, forecast), metrics.mase(actual, forecast, row[:108], 12)))
-    assert report.model == pytest.approx(np.mean(errors, axis=0))
+    assert tuple(report.model) == pytest.approx(np.mean(errors, axis=0))
     assert report.n_forecasts == 6
     assert "seasonal naive" in str(report)
     assert model.score(series) == -model.backtest(series, n_origins=1, warn=False).model.mase
 
 
+@pytest.mark.parametrize("covariates", [False, True])
 @pytest.mark.parametrize("scaling", ["series", "level", "global", None])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_no_future_reaches_the_fit(strategy, scaling):
+def test_no_future_reaches_the_fit(strategy, scaling, covariates):
     """What comes after the training part changes neither scales nor weights, if it is only held out."""
     series = seasons(T=100)
     options = {"strategy": strategy, "scaling": scaling, "baseline": "seasonal", "max_epochs": 2}
-    one = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), series)
+    known = [np.random.default_rng(k).standard_normal((100, 2)) for k in range(3)] if covariates else None
+    one = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), series, covariates=known)
     ends = one._cuts([100, 100, 100])
     assert (ends.train == 80).all()
     assert (ends.held == 90).all()
     wild = [np.concatenate([row[:80], 1000 * row[80:]]) for row in series]
-    other = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), wild)
+    if known is not None:  # those of the steps ahead of the last origin that is trained on may well be seen
+        known = [np.concatenate([row[:86], 1000 * row[86:]]) for row in known]
+    other = fit(quick(**options, validation_fraction=0.1, calibration_fraction=0.1), wild, covariates=known)
     if scaling == "global":  # scales are learnt on the training part alone
         assert np.array_equal(one._whole.scale, other._whole.scale)
     assert [epoch.loss for epoch in one.history_] == [epoch.loss for epoch in other.history_]
@@ -104,9 +113,10 @@ def test_no_future_reaches_the_fit(strategy, scaling):
 
 
 @pytest.mark.parametrize("scaling", ["series", "level"])
-def test_a_forecast_depends_on_its_own_history_only(scaling):
+@pytest.mark.parametrize("options", [{}, {"strategy": "recursive", "output": "gaussian", "n_paths": 7}])
+def test_a_forecast_depends_on_its_own_history_only(scaling, options):
     series = seasons()
-    model = fit(quick(scaling=scaling, max_epochs=1), series)
+    model = fit(quick(scaling=scaling, max_epochs=1, **options), series)
     together = model.predict(series)
     assert np.array_equal(together[1], model.predict(series[1:2])[0]) or np.allclose(
         together[1], model.predict(series[1:2])[0], rtol=1e-5
@@ -117,11 +127,19 @@ def test_a_forecast_depends_on_its_own_history_only(scaling):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
-    "options", [{}, {"baseline": "naive", "scaling": "level"}, {"baseline": "seasonal", "lags": (3,)}]
+    "options",
+    [
+        {},
+        {"baseline": "naive", "scaling": "level"},
+        {"baseline": "seasonal", "lags": (3,)},
+        {"scaling": "global", "lags": (3,)},
+        {"scaling": None, "baseline": "naive"},
+    ],
 )
 def test_live_numbers_are_the_offline_numbers(strategy, options):
     """Value by value, in chunks, or all at once: the same state, the same forecast."""
     series = seasons(n=2, T=60)
+    scaling = options.get("scaling", "series")
     model = fit(quick(strategy=strategy, max_epochs=1, missing="mask", **options), series)
     hole = [series[0].copy(), series[1][:50].copy()]
     hole[0][20:23] = np.nan
@@ -138,10 +156,29 @@ def test_live_numbers_are_the_offline_numbers(strategy, options):
     expected = model._point(reader.outlook(whole, rng=model._draws()))
     assert np.allclose(model.forecast("a"), expected[0], rtol=1e-5)
     assert np.allclose(model.forecast("b"), expected[1], rtol=1e-5)
+    if scaling in ("global", None):  # units that do not change: the public numbers of the whole series
+        assert np.allclose(model.forecast("a"), model.predict(hole[:1])[0], rtol=1e-5)
+    model.start(["d"], hole[:1])
+    assert np.allclose(model.forecast("d"), model.predict(hole[:1])[0], rtol=1e-5)
     with pytest.raises(KeyError, match="no live series 'c'"):
         model.forecast("c")
     model.update("c", [3.0])  # begins with the units of all
     assert model.forecast("c").shape == (6, 1)
+
+
+@pytest.mark.parametrize("estimator", [RecurrentForecaster, RecurrentDetector])
+def test_a_live_series_is_given_once_a_call(estimator):
+    """Two values of one series in a call would be read side by side, and one of them lost."""
+    model = fit(estimator(hidden_size=4, max_epochs=1, random_state=0), seasons(n=2, T=60))
+    with pytest.raises(ValueError, match="update_many: series 'a' is given twice"):
+        model.update_many(["a", "b", "a"], [[1.0], [2.0], [3.0]])
+    with pytest.raises(ValueError, match="start: series 'q' is given twice"):
+        model.start(["q", "q"], seasons(n=2))
+    for call in (model.start, model.update_many):
+        with pytest.raises(ValueError, match=r"series_ids must be a list of ids, got 'ab'; pass \['ab'\]"):
+            call("ab", seasons(n=2))
+    model.update_many(np.array(["a", "b"]), [[1.0], [2.0]])
+    assert len(model._store) == 2
 
 
 def test_a_view_in_chunks_is_the_whole_view():
@@ -261,6 +298,37 @@ def test_a_calibrated_interval_covers_what_it_promises(output):
     assert inside == pytest.approx([0.5, 0.8, 0.95], abs=0.05)
 
 
+@pytest.mark.parametrize("scaling", ["series", "level"])
+@pytest.mark.parametrize("kind", ["walk", "trend"])
+def test_a_calibrated_interval_covers_what_wanders_or_grows(scaling, kind):
+    """With the default `start`, whose first origins know much less of a series than its end does."""
+    rng = np.random.default_rng(8)
+    if kind == "walk":
+        series = rng.standard_normal((700, 74, 1)).cumsum(axis=1)
+    else:
+        slope = rng.uniform(0.05, 0.2, (700, 1, 1))
+        series = slope * np.arange(74)[:, None] + 0.3 * rng.standard_normal((700, 74, 1))
+    options = {"horizon": 4, "season": 1, "baseline": "naive", "scaling": scaling, "max_epochs": 3, "batch_size": 32}
+    model = fit(quick(**options), series[:100, :70])
+    model.calibrate(series[100:300, :70], n_origins=6)
+    lower, upper = model.predict_interval(series[300:, :70], 0.8)
+    assert metrics.coverage(series[300:, 70:], lower, upper) == pytest.approx(0.8, abs=0.04)
+
+
+def test_calibration_compares_the_forecasts_of_predict():
+    """At each origin, in the units of that moment, whatever came between."""
+    series = [row * np.linspace(1, 5, 120)[:, None] for row in seasons()]
+    model = fit(quick(max_epochs=1, baseline="naive"), series).calibrate(series, n_origins=3)
+    errors = []
+    for row in series:
+        for origin in (60, 87, 114):
+            out = model._outlook([row[:origin]], None)
+            errors.append(((row[origin : origin + 6] - model.predict([row[:origin]])[0]) / out.scale[0])[:, 0])
+    found = (model._calibration.targets - model._calibration.out[..., 0])[..., 0]
+    order = np.lexsort(found.T), np.lexsort(np.array(errors).T)
+    assert np.allclose(found[order[0]], np.array(errors)[order[1]], rtol=1e-4, atol=1e-4)
+
+
 def test_too_few_forecasts_to_calibrate_on_are_refused():
     series = seasons(n=1)
     model = fit(quick(max_epochs=1), series).calibrate(series, n_origins=3)
@@ -309,6 +377,32 @@ def test_a_search_over_forecasters():
     assert search.best_score_ < 0  # minus MASE
 
 
+def test_what_was_of_other_weights_is_forgotten():
+    """A live value after an epoch is read by the weights of that epoch, and intervals are calibrated anew."""
+    series = seasons()
+    model = quick(max_epochs=3)
+
+    def live():
+        model.start(["a"])
+        for value in (40.0, 50.0):
+            model.update("a", value)
+        return model.forecast("a")
+
+    def anew():
+        model._ticker = None
+        return live()
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        for _ in model.fit_epochs(series):
+            assert np.array_equal(live(), anew())
+    assert np.array_equal(live(), anew())
+    model.calibrate(series)
+    model.partial_fit(series)
+    assert model._calibration is None
+    assert np.array_equal(live(), anew())
+
+
 def test_partial_fit_goes_on_from_the_weights_and_the_scale():
     series = seasons()
     model = quick().partial_fit(series)
@@ -327,7 +421,11 @@ def test_partial_fit_goes_on_from_the_weights_and_the_scale():
         ({"baseline": "mean"}, "baseline must be one of None, 'naive', 'seasonal'"),
         ({"output": "quantile", "quantiles": (0.5, 0.1)}, "quantiles must rise"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "early_stopping looks at a held-out part"),
+        ({"output": "quantile", "quantiles": (0.8, 0.9)}, "quantiles must reach from 0.5 or below to 0.5 or above"),
+        ({"output": "quantile", "quantiles": 0.5}, "quantiles must be a list of numbers, got 0.5"),
+        ({"lags": 3}, "lags must be a list of numbers, got 3"),
         ({"horizon": 0}, "horizon must be at least 1"),
+        ({"strategy": "recursive", "output": "gaussian", "n_paths": 1}, "n_paths must be at least 2, got 1"),
         ({"lags": (0,)}, "lags must be at least 1"),
         ({"horizon": 40}, "a horizon of 40 needs series of at least 41 steps, the longest has 30"),
     ],
@@ -335,3 +433,58 @@ def test_partial_fit_goes_on_from_the_weights_and_the_scale():
 def test_what_cannot_be_is_refused_in_words(options, words):
     with pytest.raises(ValueError, match=words):
         quick(**options).fit(seasons(T=30))
+
+
+def test_values_that_are_all_missing_are_refused():
+    nothing = np.full((2, 40), np.nan)
+    with pytest.raises(ValueError, match="RecurrentForecaster: all values to train on are missing"):
+        quick(missing="mask").fit(nothing)
+    nothing[:, 0] = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="no target to learn from is known"):
+            quick(missing="mask").fit(nothing)
+
+
+def test_early_stopping_that_cannot_be_is_said():
+    with pytest.warns(UserWarning, match="too short to hold out validation_fraction=0.1"):
+        fit(quick(horizon=10, early_stopping=True, max_epochs=1), seasons(T=15))
+
+
+@pytest.mark.parametrize("estimator", [RecurrentForecaster, RecurrentDetector])
+def test_live_values_before_a_fit_are_refused(estimator):
+    with pytest.raises(NotFittedError):
+        estimator().update("a", 1.0)
+
+
+def test_covariates_of_live_series_are_looked_at():
+    series, known = seasons(n=1, T=60), [np.zeros((60, 2))]
+    model = fit(quick(horizon=3, max_epochs=1), series, covariates=known)
+    model.start(["a"], [series[0][:50]], covariates=known)
+    for bad in (np.zeros((1, 2)), np.zeros((9, 2)), np.zeros(2)):
+        with pytest.raises(ValueError, match="forecast needs covariates of 3 steps"):
+            model.forecast("a", covariates=bad)
+        with pytest.raises(ValueError, match="update needs covariates of 4 steps"):
+            model.update("a", 1.0, covariates=bad)
+    with pytest.raises(ValueError, match="update got a NaN"):
+        model.update("a", 1.0, covariates=np.full((4, 2), np.nan))
+    assert model.forecast("a", covariates=np.zeros((3, 2))).shape == (3, 1)
+
+
+@pytest.mark.parametrize("option", [{"horizon": 3}, {"baseline": "naive"}, {"lags": (2,)}, {"log": True}])
+def test_options_of_the_fit_cannot_change_after_it(option):
+    series = seasons()
+    model = fit(quick(max_epochs=1), series).set_params(learning_rate=1e-3, lags=[])
+    model.predict(series)
+    model.set_params(**option)
+    for call in (model.predict, model.backtest, model.calibrate, lambda x: model.start(["a"], x[:1])):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} was .* in the fit and is .* now; fit again"):
+            call(series)
+    fit(model, series).predict(series)
+
+
+def test_covariates_may_not_be_missing():
+    known = [np.zeros((60, 2))]
+    known[0][9, 1] = np.nan
+    with pytest.raises(ValueError, match=r"covariates of series 0 have a NaN at \[9, 1\]; only values may be missing"):
+        quick(missing="mask").fit(seasons(n=1, T=60), covariates=known)

@@ -183,6 +183,8 @@ def test_groups_stay_together(data):
     model = RecurrentClassifier(early_stopping=True, validation_fraction=0.3, random_state=0)
     held_out = model._held_out(40, None, groups, seed=0)
     assert 0 < len(held_out) < 40
+    with pytest.raises(ValueError, match="groups must be one a sequence, got 39 for 40"):
+        model.fit(x, y, groups=groups[1:])
     assert set(groups[held_out]).isdisjoint(set(np.delete(groups, held_out)))
 
 

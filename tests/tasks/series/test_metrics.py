@@ -42,3 +42,10 @@ def test_naive_forecasts():
         metrics.naive([], 2)
     with pytest.raises(ValueError, match="must have one shape"):
         metrics.smape([1.0], [1.0, 2.0])
+
+
+def test_a_forecast_of_nan_is_not_a_perfect_one():
+    assert np.isnan(metrics.smape([1.0, 2.0], [1.0, np.nan]))
+    assert np.isnan(metrics.mase([1.0, 2.0], [1.0, np.nan], [1.0, 2.0, 3.0]))
+    assert metrics.smape([1.0, np.nan], [1.0, np.nan]) == 0
+    assert metrics.smape([0.0], [0.0]) == 0

@@ -41,6 +41,25 @@ def test_batches_in_processes_give_the_same_bits(forecaster):
         score_batches(classifier, series, method="decide")
 
 
+def test_batches_are_joined_in_the_form_of_the_method():
+    """Bounds of intervals side by side, scores of series of any length as a list."""
+    series = waves(10, seed=1)
+    forecaster = RecurrentForecaster(horizon=3, hidden_size=4, max_epochs=1, output="gaussian", random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        forecaster.fit(series)
+    whole = forecaster.predict_interval(series)
+    parts = score_batches(forecaster, series, method="predict_interval", batch_size=4)
+    assert isinstance(parts, tuple)
+    assert all(np.allclose(a, b, rtol=1e-5) for a, b in zip(whole, parts, strict=True))
+    ragged = [row[: 40 - k] for k, row in enumerate(series)]
+    detector = RecurrentDetector(hidden_size=4, max_epochs=1, random_state=0).fit(series)
+    scores = score_batches(detector, ragged, method="score_steps", batch_size=4)
+    assert [len(score) for score in scores] == [len(row) for row in ragged]
+    with pytest.raises(ValueError, match="X has no series"):
+        score_batches(detector, [], method="score_steps")
+
+
 @pytest.mark.slow
 def test_a_cluster_of_two_workers_gives_the_same_bits(forecaster):
     """joblib's Dask backend, as on a cluster of many machines: only the client's address differs."""

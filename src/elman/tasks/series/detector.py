@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,12 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from elman import checks
 from elman.params import Array
+from elman.tasks.series.fitting import Epoch, never
 from elman.tasks.series.forecaster import RecurrentForecaster
 from elman.tasks.series.inputs import refuse_other_features
-from elman.tasks.series.live import Live, Store
+from elman.tasks.series.live import Live, Store, distinct
 from elman.tasks.series.view import Units, padded
 
-WARM_UP = 30  # errors that have to be seen before one of them can be unusual
+WARM_UP = 30
+Result = TypeVar("Result")
 
 
 class Errors(NamedTuple):
@@ -54,12 +56,14 @@ class Judge:
     novelty : 0 for none, or how far beyond the range of all earlier values a value has to be, in ranges
     rest_steps : 0, or how many steps an alarm keeps weaker ones quiet
     habit_steps : 0, or for how many steps alarms count against further ones
+    warm_up_steps : errors that have to be seen before one of them can be unusual
     """
 
     error_steps: int
     novelty: float = 0.0
     rest_steps: int = 0
     habit_steps: int = 0
+    warm_up_steps: int = WARM_UP
 
     def __call__(self, errors: Errors, error: Array, values: Array) -> tuple[Errors, Array]:
         """Return what is known after further errors (n,) of values (n, D), NaN where missing, and the scores (n,)."""
@@ -72,7 +76,7 @@ class Judge:
         variance = np.where(known, (1 - share) * (errors.variance + share * deviation**2), errors.variance)
         if self.novelty:
             score = np.where(self._beyond(errors, values), 1.6 * np.maximum(score, 8), score)
-        score = np.where(known & (errors.n_seen >= WARM_UP), score, 0.0)
+        score = np.where(known & (errors.n_seen >= self.warm_up_steps), score, 0.0)
         peak, habit = errors.peak, errors.habit
         alarm = score > peak if self.rest_steps else score > 0
         raised = score
@@ -108,11 +112,13 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         error_t = |v_t - forecast_t| / scale;     score_t = (error_t - mean of errors) / their standard deviation
 
     Everything is causal: the score of a value depends on it and on those before. Mean and deviation of the errors move
-    along, with memory of `error_steps`.
+    along, with memory of `error_steps`. With scaling "series" or "level" the units of a series are those of the fit
+    where that had one series, and else those of its own first `warm_up_steps` values.
 
     Parameters
     ----------
     error_steps, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
+    warm_up_steps : first values of a series, whose score is 0; where they set its units, give a season or more
     contamination : share of the training scores that lies above `threshold_`
     output : "gaussian", a mean and a deviation, of which the mean is used, or "point", a median
     scaling, level_steps, lags, log, missing : as in `RecurrentForecaster`, as are the following
@@ -133,6 +139,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         novelty: float = 0.0,
         rest_steps: int = 0,
         habit_steps: int = 0,
+        warm_up_steps: int = WARM_UP,
         contamination: float = 0.001,
         scaling: str | None = "series",
         level_steps: int | None = None,
@@ -156,6 +163,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self.novelty = novelty
         self.rest_steps = rest_steps
         self.habit_steps = habit_steps
+        self.warm_up_steps = warm_up_steps
         self.contamination = contamination
         self.scaling = scaling
         self.level_steps = level_steps
@@ -175,6 +183,8 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self.clip_norm = clip_norm
         self.random_state = random_state
 
+    _store: Store | None = None
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
@@ -188,39 +198,55 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def fit(self, X: Any, y: Any = None) -> RecurrentDetector:
         """Train on series that are mostly normal, in any form of `as_sequences`; y is ignored."""
+        for _ in self.fit_epochs(X):
+            pass
+        return self
+
+    def fit_epochs(self, X: Any, y: Any = None, *, stop: Callable[[], bool] = never) -> Iterator[Epoch]:
+        """Train as `fit` does, and yield what each epoch did; leaving the loop, or `stop`, leaves a usable detector."""
         self._prepare()
-        return self._learn(X, partial=False)
+        forecaster = self.forecaster_
+        forecaster._called = self._name
+        epochs: Any = forecaster.fit_epochs(X, stop=stop)
+        try:
+            while (epoch := _quietly(lambda: next(epochs, None))) is not None:
+                yield epoch
+        finally:
+            _quietly(epochs.close)
+            if hasattr(forecaster, "n_epochs_"):
+                self._set_threshold(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> RecurrentDetector:
         """Do one epoch on these series, going on from where it was; live states and the threshold stay."""
         if not hasattr(self, "forecaster_"):
             self._prepare()
-        return self._learn(X, partial=True)
+        self.forecaster_._called = self._name
+        _quietly(lambda: self.forecaster_.partial_fit(X))
+        if not hasattr(self, "threshold_"):
+            self._set_threshold(X)
+        return self
 
     def _prepare(self) -> None:
-        checks.positive(self._name, error_steps=self.error_steps)
+        checks.positive(self._name, error_steps=self.error_steps, warm_up_steps=self.warm_up_steps)
+        checks.one_of(self._name, "output", self.output, ["point", "gaussian"])
         for option in ("novelty", "rest_steps", "habit_steps"):
             checks.in_range(self._name, option, getattr(self, option), 0)
         checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
-        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "contamination")
+        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "warm_up_steps", "contamination")
         options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
-        self._store: Store | None = None
+        self._store = None
+        self._one_series = False  # whether the fit had one series, whose units are those of all that is scored
 
-    def _learn(self, X: Any, *, partial: bool) -> RecurrentDetector:
+    def _set_threshold(self, X: Any) -> None:
         forecaster = self.forecaster_
-        forecaster._called = self._name
-        with (
-            warnings.catch_warnings()
-        ):  # a value may well be the best forecast of the next, and its errors tell all the same
-            warnings.filterwarnings("ignore", ".*no better than a naive forecast")
-            (forecaster.partial_fit if partial else forecaster.fit)(X)
         self.n_features_in_ = forecaster.n_features_in_
-        if partial and hasattr(self, "threshold_"):
-            return self
+        rows = forecaster._values(X)
+        self._one_series = len(rows) == 1
+        if self._one_series:
+            forecaster._whole = forecaster._units(rows)
         scores = np.concatenate(self.score_steps(X))
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
-        return self
 
     # -------------------------------------------------------------------------------------------------------- scoring
 
@@ -238,12 +264,18 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     @property
     def _judge(self) -> Judge:
-        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps)
+        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps, self.warm_up_steps)
+
+    def _units(self, rows: list[Array]) -> Units:
+        """Return units that are known before the first value of each series that can have a score."""
+        if self._one_series:
+            return self.forecaster_._unknown_units(len(rows))
+        return self.forecaster_._units([row[: self.warm_up_steps] for row in rows])
 
     def _step_errors(self, rows: list[Array]) -> Array:
         """Return the error at each step (n, T), in units of the series; NaN where a value or its past is missing."""
-        forecaster, reader = self.forecaster_, self.forecaster_._reader
-        units = forecaster._units(rows)
+        reader = self.forecaster_._reader
+        units = self._units(rows)
         values, lengths = padded(rows, np.nan)
         start = reader.start(units)
         first = reader.outlook(start)
@@ -275,16 +307,17 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         Parameters
         ----------
         series_ids : their ids
-        X : their histories, which also set their units; None: no history, and the units of all series of the fit
+        X : their histories, whose first values also set their units, as in `score_steps`; None: no history, and the
+            units of all series of the fit
         """
         check_is_fitted(self, "n_features_in_")
-        ids, forecaster = list(series_ids), self.forecaster_
+        ids, forecaster = distinct(f"{self._name}: start", series_ids), self.forecaster_
         rows = None if X is None else forecaster._values(X)
         if rows is not None:
             refuse_other_features(self._name, rows, self.n_features_in_)
             if len(rows) != len(ids):
                 raise ValueError(f"{self._name}: start needs one history an id, got {len(rows)} for {len(ids)} ids")
-        units = forecaster._unknown_units(len(ids)) if rows is None else forecaster._units(rows)
+        units = forecaster._unknown_units(len(ids)) if rows is None else self._units(rows)
         tracked = Tracked(forecaster._reader.start(units), _no_errors(len(ids), self.n_features_in_))
         if self._store is None:
             one = forecaster._unknown_units(1)
@@ -318,12 +351,13 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         """Read the next values (n, D) of many live series and return how unusual they are, (n,)."""
         check_is_fitted(self, "n_features_in_")
         forecaster = self.forecaster_
-        values = forecaster._next_values(X, len(series_ids))
-        new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
-        if len(new):
-            self.start(list(dict.fromkeys(new)))
+        ids = distinct(f"{self._name}: update_many", series_ids)
+        values = forecaster._next_values(X, len(ids))
+        new = ids if self._store is None else [key for key in ids if key not in self._store]
+        if new:
+            self.start(new)
         assert self._store is not None
-        return self._advance(self._store.numbers(series_ids), values)
+        return self._advance(self._store.numbers(ids), values)
 
     def _advance(self, rows: Array, values: Array) -> Array:
         assert self._store is not None
@@ -334,6 +368,13 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         errors, score = self._judge(tracked.errors, error, values)
         self._store.put(rows, Tracked(reader.read(tracked.live, values[:, None]), errors))
         return score
+
+
+def _quietly(call: Callable[[], Result]) -> Result:
+    """Call without a warning that the last value forecasts as well: it may, and the errors tell all the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive forecast")
+        return call()
 
 
 def _no_errors(n: int, D: int) -> Errors:

@@ -41,7 +41,7 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
     facts: dict[str, Any] = {"n_features_in_": estimator.n_features_in_}
     arrays: dict[str, Array] = {}
     if isinstance(estimator, RecurrentDetector):
-        facts["threshold_"] = estimator.threshold_
+        facts |= {"threshold_": estimator.threshold_, "one_series": estimator._one_series}
     if isinstance(inner, RecurrentForecaster):
         network: Network = inner._network
         facts |= {"n_covariates": inner._n_covariates, "report": inner.report_ if hasattr(inner, "report_") else None}
@@ -68,7 +68,7 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
         "version": __version__,
         "task": "series",
         "estimator": type(estimator).__name__,
-        "options": estimator.get_params(deep=False),
+        "options": {name: _plain(value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": facts,
         **layers,
         **(about or {}),
@@ -105,6 +105,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
     if isinstance(estimator, RecurrentDetector):
         estimator._prepare()
         estimator.threshold_ = float(facts["threshold_"])
+        estimator._one_series = bool(facts.get("one_series", False))
         inner = estimator.forecaster_
         inner._called = estimator._name
     inner._check()
@@ -112,6 +113,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
     rng = np.random.default_rng(inner.random_state)
     if isinstance(inner, RecurrentForecaster):
         D = inner.n_features_in_ = estimator.n_features_in_
+        inner._fitted_with = inner._fixed_options()
         inner._network = network
         inner._n_covariates = int(facts["n_covariates"])
         inner._whole = Units(*(tensors[f"series/whole.{name}"].reshape(1, D) for name in Units._fields))
@@ -157,6 +159,13 @@ def _network(about: dict[str, Any], tensors: dict[str, Array]) -> tuple[Network,
             raise ValueError(f"{name} is missing or of another shape")
         params[name] = held[name]
     return network, params
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of NumPy, as a search over an array sets them, as those of Python."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _put(arrays: dict[str, Array], name: str, standard: Standard | None) -> None:

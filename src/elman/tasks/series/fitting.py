@@ -124,6 +124,8 @@ class Fit:
                 return None
             total += self._step(batch, optimizer, plan.clip_norm) * weight
             weights += weight
+        if not weights:
+            raise ValueError(f"{self.where}: no target to learn from is known, all are missing")
         validation = self.mean_loss(source.held_out()) if plan.early_stopping else math.nan
         record = Epoch(len(self.history) + 1, total / weights, validation, time.perf_counter() - start)
         self.history.append(record)

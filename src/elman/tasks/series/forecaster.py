@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -15,7 +15,7 @@ from elman.params import Array
 from elman.tasks.series import conformal, metrics, networks
 from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, never
 from elman.tasks.series.inputs import as_sequences, refuse_other_features
-from elman.tasks.series.live import Live, Outlook, Reader, Store, join, take
+from elman.tasks.series.live import Live, Outlook, Reader, Store, distinct, join, take
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.scaling import Standard
 from elman.tasks.series.ticking import Ticker
@@ -24,6 +24,7 @@ from elman.tasks.series.windows import Cutter, ForecastObjective, Known, WindowS
 
 STRATEGIES = ("direct", "recursive", "encoder-decoder")
 SCALINGS = ("series", "level", "global", None)
+FIXED = ("horizon", "strategy", "output", "quantiles", "season", "baseline", "scaling", "level_steps", "lags", "log")
 
 
 class Row(NamedTuple):
@@ -160,6 +161,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self.random_state = random_state
 
     _ticker: Ticker | None = None
+    _store: Store | None = None
+    _calibration: conformal.Calibration | None = None
     _called = ""  # the name in errors, where another estimator uses this one
 
     def __sklearn_tags__(self) -> Any:
@@ -195,25 +198,37 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
         cuts = self._cuts([len(row) for row in rows])
+        if self.early_stopping and (cuts.held == cuts.train).all():
+            warnings.warn(
+                f"{self._name}: the series are too short to hold out validation_fraction={self.validation_fraction} of "
+                "them, so nothing stops the training early",
+                stacklevel=2,
+            )
         rng = generator_of(self._name, self.random_state)
-        self._start([row[:end] for row, end in zip(rows, cuts.train, strict=True)], covariate_rows, rng)
+        self._start(_trimmed(rows, cuts.train), _trimmed(covariate_rows, cuts.train), rng)
         source = self._source(rows, covariate_rows, cuts)
         try:
-            yield from self._fit_state.epochs(source, plan, stop)
+            for epoch in self._fit_state.epochs(source, plan, stop):
+                self._ticker = None  # it holds a copy of the weights
+                yield epoch
         finally:
+            self._ticker = None
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
             self._judge(rows, covariate_rows, cuts)
 
     def partial_fit(self, X: Any, y: Any = None, *, covariates: Any = None) -> RecurrentForecaster:
-        """Do one epoch on these series at a constant rate, going on from where it was; the first sets the scales."""
+        """Do one epoch on these series at a constant rate, going on from where it was; the first sets the scales.
+
+        A calibration is forgotten, as it was of other weights: call `calibrate` again.
+        """
         plan = self._check().one_epoch()
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
         if not hasattr(self, "_fit_state"):
             self._start(rows, covariate_rows, generator_of(self._name, self.random_state))
         refuse_other_features(self._name, rows, self.n_features_in_)
-        self._ticker = None
+        self._ticker = self._calibration = None  # both are of the weights before
         ends = np.array([len(row) for row in rows], np.intp)
         for _ in self._fit_state.epochs(self._source(rows, covariate_rows, Cuts(ends, ends, ends)), plan):
             pass
@@ -234,6 +249,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         checks.one_of(name, "baseline", self.baseline, [None, "naive", "seasonal"])
         checks.one_of(name, "missing", self.missing, ["error", "mask"])
         checks.flags(name, log=self.log)
+        for option in ("lags", "quantiles"):
+            if np.ndim(getattr(self, option)) != 1:
+                raise ValueError(f"{name}: {option} must be a list of numbers, got {getattr(self, option)!r}")
         for lag in self.lags:
             checks.positive(name, lags=lag)
         for option in ("context_steps", "level_steps"):
@@ -247,6 +265,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
                 f"{name}: quantiles of one step cannot be fed back; use output='gaussian', whose futures are drawn, "
                 "or strategy='direct'"
             )
+        if self.strategy == "recursive" and self.output == "gaussian" and self.n_paths < 2:
+            raise ValueError(f"{name}: one future has no spread; n_paths must be at least 2, got {self.n_paths}")
         if self.early_stopping and not self.validation_fraction:
             raise ValueError(f"{name}: early_stopping looks at a held-out part: give validation_fraction above 0")
         plan = Plan(
@@ -254,6 +274,20 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         )
         plan.check(name)
         return plan
+
+    def _fixed_options(self) -> dict[str, Any]:
+        """Return the options that a fitted network cannot do without."""
+        found = {name: getattr(self, name) for name in FIXED}
+        return {name: value if np.ndim(value) == 0 else tuple(np.ravel(value)) for name, value in found.items()}
+
+    def _check_fitted(self) -> None:
+        """Raise NotFittedError before a fit, and ValueError where an option was changed after it."""
+        check_is_fitted(self, "n_features_in_")
+        for name, value in self._fixed_options().items():
+            if value != self._fitted_with[name]:
+                raise ValueError(
+                    f"{self._name}: {name} was {self._fitted_with[name]!r} in the fit and is {value!r} now; fit again"
+                )
 
     @property
     def _output(self) -> Output:
@@ -285,7 +319,14 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """Return covariates of each series, as long as the series and `ahead` steps more."""
         if covariates is None:
             return None
-        given = as_sequences(f"{self._name}: covariates", covariates)
+        given = as_sequences(f"{self._name}: covariates", covariates, missing=True)
+        for k, row in enumerate(given):
+            if np.isnan(row).any():
+                t, c = np.argwhere(np.isnan(row))[0]
+                raise ValueError(
+                    f"{self._name}: covariates of series {k} have a NaN at [{t}, {c}]; only values may be missing, so "
+                    "fill it in"
+                )
         if len(given) != len(rows):
             raise ValueError(f"{self._name}: covariates must be given for each of {len(rows)} series, got {len(given)}")
         for k, (own, row) in enumerate(zip(given, rows, strict=True)):
@@ -322,7 +363,10 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def _start(self, rows: list[Array], covariates: list[Array] | None, rng: np.random.Generator) -> None:
         """Draw a network for series like these, learn the scales, forget what was learnt before."""
+        if all(np.isnan(row).all() for row in rows):
+            raise ValueError(f"{self._name}: all values to train on are missing")
         self.n_features_in_ = D = rows[0].shape[1]
+        self._fitted_with = self._fixed_options()
         self._whole = self._view.whole(rows)
         self._covariate_standard = None if covariates is None else Standard.of(covariates)
         C = 0 if covariates is None else covariates[0].shape[1]
@@ -340,8 +384,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         self._params = networks.draw(self._network, rng, np.float32)
         self._fit_state = Fit(self._name, self._params, self._objective(), rng)
         self.history_ = self._fit_state.history
-        self._calibration: conformal.Calibration | None = None
-        self._store: Store | None = None
+        self._calibration = None
+        self._store = None
         self._ticker = None
 
     def _objective(self) -> ForecastObjective:
@@ -366,8 +410,8 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def _source(self, rows: list[Array], covariates: list[Array] | None, cuts: Cuts) -> WindowSource:
         view, S = self._view, self._steps_out
-        units = self._units([row[:end] for row, end in zip(rows, cuts.train, strict=True)])
-        values, lengths = padded([row[:end] for row, end in zip(rows, cuts.held, strict=True)], np.nan)
+        units = self._units(_trimmed(rows, cuts.train))
+        values, lengths = padded(_trimmed(rows, cuts.held), np.nan)
         seen = view.look(view.start(units), values, units, lengths)
         scaled = self._scaled_covariates(covariates)
         known = Known(
@@ -415,7 +459,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def predict_quantiles(self, X: Any, levels: Sequence[float], *, covariates: Any = None) -> Any:
         """Return quantiles of the next values, (n, S, D, L), or (n, S, L) where X had no axis of features.
 
-        Where the forecaster was calibrated, levels come in pairs around the median: use `predict_interval`.
+        They are those of the output itself: a calibration changes only `predict_interval`.
         """
         return self._shaped(X, self._natural(self._quantiles(self._forecast(X, covariates), levels)), extra=1)
 
@@ -425,7 +469,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         Calibrated where `calibrate` or calibration_fraction was used (split conformal prediction: the share holds on
         average for values like those it was calibrated on); else as the output itself claims.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         checks.in_range(self._name, "coverage", coverage, 0, 1, open_low=True, open_high=True)
         out = self._forecast(X, covariates)
         if self._calibration is None:
@@ -447,7 +491,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return quantiles
 
     def _forecast(self, X: Any, covariates: Any) -> Outlook:
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
         return self._outlook(rows, self._scaled_covariates(self._covariate_rows(covariates, rows, self.horizon)))
@@ -503,8 +547,10 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         n_origins : forecasts of each series, one after the other
         covariates : one (T_i, C) a series
         warn : whether to warn where the model is no better than naive
+
+        The report calls these values held out; that they were not in the fit is for the caller to see to.
         """
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         checks.positive(self._name, n_origins=n_origins)
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
@@ -534,7 +580,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """
         checks.positive(self._name, n_origins=n_origins)
         checks.in_range(self._name, "start", start, 0, 1, open_low=True, open_high=True)
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         rows = self._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
         starts = np.array([max(1, int(start * len(row))) for row in rows], np.intp)
@@ -548,22 +594,46 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             for start, end in zip(starts, ends, strict=True)
         ]
         outs, targets = [], []
-        for which, out, actual in self._rolling(rows, self._scaled_covariates(covariates), origins):
-            del which
-            outs.append(out.values)
-            targets.append((actual - out.base) / out.scale)
+        for made in self._at_origins(rows, self._scaled_covariates(covariates), origins):
+            outs.append(made.out.values)
+            targets.append((made.actual - made.out.base) / made.out.scale)
         if not outs:
             raise ValueError(f"{self._name}: no series is long enough to calibrate a horizon of {self.horizon} on")
         self._calibration = conformal.Calibration(
             np.concatenate(outs).astype(np.float32), np.concatenate(targets).astype(np.float32)
         )
 
+    def _at_origins(self, rows: list[Array], covariates: list[Array] | None, origins: list[Array]) -> Iterator[Made]:
+        """Yield the forecasts that `predict` would make at origins of each series, and what came.
+
+        An origin is the number of values before it. Units of a series are learnt from those values, anew at each
+        origin; where all series share their units the series are read once.
+        """
+        S = self.horizon
+        if self.scaling in (None, "global"):
+            for j, (which, out, actual) in enumerate(self._rolling(rows, covariates, origins)):
+                yield Made(which, np.array([origins[k][j] for k in which], np.intp), out, actual)
+            return
+        owner = np.repeat(np.arange(len(rows)), [len(own) for own in origins])
+        ends = np.concatenate(origins).astype(np.intp)
+        order = np.argsort(ends, kind="stable")  # those of like length side by side
+        first = 0
+        while first < len(order):
+            part = order[first : first + ROWS]
+            part = part[: max(1, ROWS * 1000 // int(ends[part[-1]]))]
+            first += len(part)
+            which, stops = owner[part], ends[part]
+            places = list(zip(which, stops, strict=True))
+            known = None if covariates is None else [covariates[k][: end + S] for k, end in places]
+            out = self._outlook([rows[k][:end] for k, end in places], known)
+            yield Made(which, stops, out, np.stack([rows[k][end : end + S] for k, end in places]))
+
     def _rolling(
         self, rows: list[Array], covariates: list[Array] | None, origins: list[Array]
     ) -> Iterator[tuple[Array, Outlook, Array]]:
         """Yield (series, forecasts, actual values) at the first origin of each series, then at the second, and so on.
 
-        An origin is the number of values before it. The series are read once, on and on.
+        The series are read once, on and on, in their units at the first origin, as live ones are.
         """
         reader, S = self._reader, self.horizon
         firsts = [row[: own[0]] if len(own) else row[:1] for row, own in zip(rows, origins, strict=True)]
@@ -590,12 +660,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         origins = [np.arange(start, end - S + 1, S) for start, end in zip(first, ends, strict=True)]
         natural = [self._natural(row) for row in rows]
         errors: dict[str, list[tuple[float, float]]] = {"model": [], "naive": [], "seasonal": []}
-        place = dict.fromkeys(range(len(rows)), 0)
-        for which, out, _ in self._rolling(rows, self._scaled_covariates(covariates), origins):
-            forecasts = self._point(out)
-            for k, forecast in zip(which.tolist(), forecasts, strict=True):
-                origin = int(origins[k][place[k]])
-                place[k] += 1
+        for made in self._at_origins(rows, self._scaled_covariates(covariates), origins):
+            forecasts = self._point(made.out)
+            for k, origin, forecast in zip(made.series.tolist(), made.origins.tolist(), forecasts, strict=True):
                 history, actual = natural[k][:origin], natural[k][origin : origin + S]
                 others = (metrics.naive(history, S), metrics.seasonal_naive(history, S, m))
                 for kind, guess in zip(errors, (forecast, *others), strict=True):
@@ -606,12 +673,16 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return Report(model, naive, seasonal, held_out, sum(map(len, origins)))
 
     def _warn_if_naive(self, report: Report) -> None:
-        best = min([row.mase for row in (report.naive, report.seasonal_naive) if row.mase == row.mase], default=np.inf)
-        if report.model.mase >= best:
+        rows = (report.model, report.naive, report.seasonal_naive)
+        # A history that is constant or too short has no MASE.
+        name, index = ("sMAPE", 0) if any(row.mase != row.mase for row in rows) else ("MASE", 1)
+        model, naive, seasonal = (row[index] for row in rows)
+        best = np.fmin(naive, seasonal)
+        if best == best and not model < best:
             warnings.warn(
                 f"{self._name}: no better than a naive forecast on {'held-out' if report.held_out else 'training'} "
-                f"values (MASE {report.model.mase:.3f}, naive {report.naive.mase:.3f}, seasonal naive "
-                f"{report.seasonal_naive.mase:.3f}); train longer, give a season, or use the naive one",
+                f"values ({name} {model:.3f}, naive {naive:.3f}, seasonal naive "
+                f"{seasonal:.3f}); train longer, give a season, or use the naive one",
                 stacklevel=3,
             )
 
@@ -620,14 +691,18 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     def start(self, series_ids: Sequence[Hashable], X: Any = None, *, covariates: Any = None) -> RecurrentForecaster:
         """Begin series that go on live, or begin them again.
 
+        Their units stay those of their histories, while `predict` learns them from all that it gets: where all series
+        share their units (scaling "global" or None), forecasts of live series are those of `predict`, else only right
+        after `start`.
+
         Parameters
         ----------
         series_ids : their ids
         X : their histories, which also set their units; None: no history, and the units of all series of the fit
         covariates : one (T_i + S, C) a series
         """
-        check_is_fitted(self, "n_features_in_")
-        reader, ids = self._reader, list(series_ids)
+        self._check_fitted()
+        reader, ids = self._reader, distinct(f"{self._name}: start", series_ids)
         if X is None:
             live = reader.start(self._unknown_units(len(ids)))
         else:
@@ -664,18 +739,33 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def update_many(self, series_ids: Sequence[Hashable], X: Any, *, covariates: Any = None) -> None:
         """Read the next value of many live series at once: ids, X (n, D), and covariates (n, 1 + S, C)."""
-        check_is_fitted(self, "n_features_in_")
-        values = self._next_values(X, len(series_ids))
-        new = series_ids if self._store is None else [key for key in series_ids if key not in self._store]
-        if len(new):
-            self.start(list(dict.fromkeys(new)))
+        self._check_fitted()
+        ids = distinct(f"{self._name}: update_many", series_ids)
+        values = self._next_values(X, len(ids))
+        new = ids if self._store is None else [key for key in ids if key not in self._store]
+        if new:
+            self.start(new)
         assert self._store is not None
-        known = self._scaled_covariates(None if covariates is None else list(np.asarray(covariates, np.float64)))
-        rows = self._store.numbers(series_ids)
+        known = self._scaled_covariates(self._ahead("update", covariates, (len(ids), 1 + self.horizon)))
+        rows = self._store.numbers(ids)
         live = self._reader.read(
             self._store.get(rows), values[:, None], None, None if known is None else np.stack(known)
         )
         self._store.put(rows, live)
+
+    def _ahead(self, where: str, covariates: Any, shape: tuple[int, int]) -> list[Array] | None:
+        """Return covariates of live series, (n, steps) and their features, as a list; None for None."""
+        if covariates is None:
+            return None
+        array = np.asarray(covariates, np.float64)
+        if array.ndim != 3 or array.shape[:2] != shape:
+            raise ValueError(
+                f"{self._name}: {where} needs covariates of {shape[1]} steps, ({shape[1]}, C) a series, got "
+                f"{array.shape[1:]}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{self._name}: {where} got a NaN or an infinity among the covariates")
+        return list(array)
 
     def _ticking(self) -> Ticker:
         """Return what moves single series on; made anew after a fit."""
@@ -700,11 +790,13 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
     def forecast(self, series_id: Hashable, *, covariates: Any = None) -> Array:
         """Return the next `horizon` values (S, D) of a live series; covariates (S, C), of the next steps."""
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         if self._store is None or series_id not in self._store:
             raise KeyError(f"{self._name}: no live series {series_id!r}; begin it with start or update")
         live = self._store.get(self._store.numbers([series_id]))
-        known = self._scaled_covariates(None if covariates is None else [np.asarray(covariates, np.float64)])
+        known = self._scaled_covariates(
+            self._ahead("forecast", None if covariates is None else [covariates], (1, self.horizon))
+        )
         out = self._reader.outlook(live, None if known is None else known[0][None], self._draws())
         values: Array = self._point(out)[0]
         return values
@@ -713,12 +805,34 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 ROWS = 256  # series that are read side by side
 
 
+class Made(NamedTuple):
+    """Forecasts at some origins, and what came."""
+
+    series: Array  # (n,) numbers of the series
+    origins: Array  # (n,) values before each forecast
+    out: Outlook
+    actual: Array  # (n, S, D)
+
+
 class Cuts(NamedTuple):
     """Where the parts of each series end, (n,): training, validation, calibration."""
 
     train: Array
     held: Array
     whole: Array
+
+
+@overload
+def _trimmed(rows: list[Array], ends: Array) -> list[Array]: ...
+
+
+@overload
+def _trimmed(rows: list[Array] | None, ends: Array) -> list[Array] | None: ...
+
+
+def _trimmed(rows: list[Array] | None, ends: Array) -> list[Array] | None:
+    """Return each row up to its end; None for None."""
+    return None if rows is None else [row[:end] for row, end in zip(rows, ends, strict=True)]
 
 
 def _next(covariates: list[Array] | None, rows: list[Array], horizon: int) -> Array | None:

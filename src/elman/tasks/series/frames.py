@@ -42,7 +42,6 @@ def from_frame(
     ValueError
         for columns that are not there, time stamps that repeat, and irregular ones unless told what to do
     """
-    checks.one_of("from_frame", "irregular", irregular, ["error", "feature", "fill"])
     try:
         import narwhals as nw
     except ImportError as error:
@@ -65,6 +64,7 @@ def from_columns(
     irregular: str = "error",
 ) -> Sequences:
     """Return the series in columns of equal length, by name. See `from_frame`."""
+    checks.one_of("from_columns", "irregular", irregular, ["error", "feature", "fill"])
     numbers = np.stack([_as_numbers(name, columns[name]) for name in values], axis=1)
     keys = np.zeros(len(numbers), np.intp) if id is None else np.asarray(columns[id])
     stamps = np.arange(len(numbers)) if time is None else _as_times(time, columns[time])
@@ -130,12 +130,18 @@ def _steps(stamps: Array) -> tuple[Array, str]:
 def _as_times(name: str, column: Any) -> Array:
     """Return time stamps as numbers or datetime64; text in ISO 8601 is read."""
     array = np.asarray(column)
-    if array.dtype.kind in "iufM":
-        return array
-    try:
-        return np.array([str(value).strip().replace("Z", "") for value in array], "datetime64")
-    except ValueError as error:
-        raise ValueError(f"column {name!r}: times must be numbers or dates like 2026-01-31 12:00, {error}") from None
+    if array.dtype.kind not in "iufM":
+        try:
+            array = np.array([str(value).strip().replace("Z", "") for value in array], "datetime64")
+        except ValueError as error:
+            raise ValueError(
+                f"column {name!r}: times must be numbers or dates like 2026-01-31 12:00, {error}"
+            ) from None
+    unknown = np.isnat(array) if array.dtype.kind == "M" else ~np.isfinite(array)
+    if unknown.any():
+        at = int(np.argmax(unknown))
+        raise ValueError(f"column {name!r}, row {at + 1}: {array[at]} is no time; give each row one")
+    return array
 
 
 def _as_numbers(name: str, column: Any) -> Array:

@@ -290,6 +290,8 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         stop: Callable[[], bool],
     ) -> Iterator[Epoch]:
         """Begin anew and train on all sequences but the held-out ones; yield the epochs."""
+        if groups is not None and len(groups) != len(rows):
+            raise ValueError(f"{self._name}: groups must be one a sequence, got {len(groups)} for {len(rows)}")
         used = np.flatnonzero(weights > 0)  # a weight of 0 leaves a sequence out, also out of the scale
         if not len(used):
             raise ValueError(f"{self._name}: all sample weights are zero, so there is nothing to learn from")

@@ -152,8 +152,8 @@ class Reader:
             out = networks.linear(body.head, body.body.final_output(live.state)).reshape(n * paths, D, self.output.size)
             value = self.output.center(out)
             if draws:
-                noise = rng.standard_normal((n, paths // 2 + paths % 2, D))
-                noise = np.concatenate([noise, -noise], axis=1)[:, :paths].reshape(n * paths, D)  # in pairs, mean 0
+                noise = rng.standard_normal((paths // 2 + paths % 2, D))  # the same for all series, whoever is beside
+                noise = np.tile(np.concatenate([noise, -noise])[:paths], (n, 1))  # in pairs, mean 0
                 value = value + noise * (self.output.quantiles(out, [NORMAL_1])[..., 0] - value)
             value = self._base(live, 1)[:, 0] + live.units.error * value
             steps.append(value)
@@ -173,6 +173,17 @@ NORMAL_1 = 0.8413447460685429  # the share of a normal distribution below one st
 def _now(live: Live) -> Seen:
     """Return the last values as a stretch whose last step, -1, is now."""
     return Seen(np.empty(0), live.memory.recent, live.memory.level[:, None], live.memory)
+
+
+def distinct(where: str, ids: Any) -> list[Hashable]:
+    """Return ids of series as a list; ValueError where one comes twice, or where one text was given for the list."""
+    if isinstance(ids, str | bytes):
+        raise ValueError(f"{where}: series_ids must be a list of ids, got {ids!r}; pass [{ids!r}]")
+    found: list[Hashable] = list(ids)
+    if len(set(found)) < len(found):
+        twice = next(key for k, key in enumerate(found) if key in found[:k])
+        raise ValueError(f"{where}: series {twice!r} is given twice; give each once a call")
+    return found
 
 
 class Store:

@@ -43,11 +43,12 @@ def naive(history: Any, horizon: int) -> Array:
 def smape(actual: Any, forecast: Any) -> float:
     """Return the symmetric mean absolute percentage error, ``200 mean(|y - f| / (|y| + |f|))``, 0 where both are 0.
 
-    Source: Makridakis, Spiliotis and Assimakopoulos (2020), the M4 competition. NaN in `actual` does not count.
+    Source: Makridakis, Spiliotis and Assimakopoulos (2020), the M4 competition. NaN in `actual` does not count; one in
+    `forecast` makes the result NaN.
     """
     actual, forecast = _pair("smape", actual, forecast)
     total = np.abs(actual) + np.abs(forecast)
-    ratio = np.divide(np.abs(actual - forecast), total, out=np.zeros_like(total), where=total > 0)
+    ratio = np.divide(np.abs(actual - forecast), total, out=np.zeros_like(total), where=total != 0)
     return 200 * _mean(ratio, actual)
 
 

@@ -2,10 +2,8 @@
 
 Each labelled window counts once: its earliest detection earns up to 1, the earlier the more, and a window without any
 costs. A detection outside of windows costs, less right after a window than far from one. The first 15 % of a file, at
-most
-those of 5,000 rows, are probation and do not count. One threshold holds for all files; the benchmark takes the best
-one. The
-sum is put on a scale where no detection at all is 0 and a perfect detector is 100.
+most those of 5,000 rows, are probation and do not count. One threshold holds for all files; the benchmark takes the
+best one. The sum is put on a scale where no detection at all is 0 and a perfect detector is 100.
 """
 
 from __future__ import annotations

@@ -46,6 +46,8 @@ class Output:
                 checks.in_range(where, "quantiles", level, 0, 1, open_low=True, open_high=True)
             if not self.levels or list(self.levels) != sorted(set(self.levels)):
                 raise ValueError(f"{where}: quantiles must rise, at least one, got {self.levels}")
+            if not self.levels[0] <= 0.5 <= self.levels[-1]:
+                raise ValueError(f"{where}: quantiles must reach from 0.5 or below to 0.5 or above, got {self.levels}")
 
     @property
     def size(self) -> int:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from elman import checks
-from elman.params import Array
 
 
 def score_batches(
     estimator: Any, X: Any, *, method: str = "predict", batch_size: int = 1000, n_jobs: int | None = None
-) -> Array:
+) -> Any:
     """Return ``estimator.method(X)``, computed a batch of series at a time, in as many processes as wanted.
 
     ::
@@ -27,17 +26,28 @@ def score_batches(
     ----------
     estimator : fitted
     X : series, in any form that can be cut: an array or a list
-    method : such as "predict", "predict_proba", "score_samples"
+    method : such as "predict", "predict_proba", "predict_interval", "score_steps"
     batch_size : series a batch
     n_jobs : processes, as in joblib; None takes what `joblib.parallel_config` says, else 1
     """
     from joblib import Parallel, delayed
 
     checks.positive("score_batches", batch_size=batch_size)
+    if not len(X):
+        raise ValueError("score_batches: X has no series")
     if not callable(getattr(estimator, method, None)):
         raise ValueError(f"score_batches: {type(estimator).__name__} has no method {method!r}")
     parts = [X[k : k + batch_size] for k in range(0, len(X), batch_size)]
-    return np.concatenate(Parallel(n_jobs=n_jobs)(delayed(_call)(estimator, method, part) for part in parts))
+    return _joined(Parallel(n_jobs=n_jobs)(delayed(_call)(estimator, method, part) for part in parts))
+
+
+def _joined(results: list[Any]) -> Any:
+    """Return the results of all batches as one: arrays end to end, tuples of arrays field by field, lists as one."""
+    if isinstance(results[0], tuple):
+        return tuple(_joined(list(field)) for field in zip(*results, strict=True))
+    if isinstance(results[0], list):
+        return [item for result in results for item in result]
+    return np.concatenate(results)
 
 
 def _call(estimator: Any, method: str, part: Any) -> Any:

@@ -84,15 +84,18 @@ class View:
         if self.scaling in (None, "global"):
             return of_all
         mean, scale, error = (array.copy() for array in of_all)
+        known = [np.isfinite(row).any(axis=0) for row in rows]
         for k, row in enumerate(rows):
-            known = np.isfinite(row).any(axis=0)
             own = Standard.of([row])
-            mean[k], scale[k] = np.where(known, own.mean, mean[k]), np.where(known, own.scale, scale[k])
-            if self.scaling == "level":
-                one = Units(mean[k : k + 1], scale[k : k + 1], scale[k : k + 1])
-                level = self.look(self.start(one), row[None], one).level[0]
-                scale[k] = np.maximum(np.where(known, Standard.of([row - level]).scale, scale[k]), 1e-3 * scale[k])
-            error[k] = np.where(known, self._error(row, scale[k]), error[k])
+            mean[k], scale[k] = np.where(known[k], own.mean, mean[k]), np.where(known[k], own.scale, scale[k])
+        if self.scaling == "level":
+            values, lengths = padded(rows, np.nan)
+            levels = self.look(self.start(Units(mean, scale, scale)), values, Units(mean, scale, scale), lengths).level
+            for k, row in enumerate(rows):
+                own = Standard.of([row - levels[k, : len(row)]])
+                scale[k] = np.maximum(np.where(known[k], own.scale, scale[k]), 1e-3 * scale[k])
+        for k, row in enumerate(rows):
+            error[k] = np.where(known[k], self._error(row, scale[k]), error[k])
         return Units(mean, scale, error)
 
     def _error(self, row: Array, scale: Array) -> Array:
