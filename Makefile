@@ -6,7 +6,7 @@ BENCH := .venv-bench/bin
 # The tests run in parallel and on small arrays, where threads of the BLAS would only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-slow sanitize lint format parity accuracy accuracy-translation speech bench bench-quick pictures clean
+.PHONY: help demo test test-slow sanitize sanitize-build lint format parity accuracy accuracy-translation speech bench bench-quick pictures clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -87,11 +87,13 @@ bench: .venv-bench/installed  ## Measure the speed beside four other libraries (
 bench-quick: .venv-bench/installed  ## Measure ten cells of it, in about a minute
 	$(BENCH)/python -m benchmarks.speed.run --quick $(BENCH_OPTIONS)
 
-sanitize: .venv/installed  ## Run every native kernel under the address and undefined-behaviour sanitizers
+sanitize: sanitize-build  ## Run every native kernel under the address and undefined-behaviour sanitizers
+	build/sanitize/sanitize
+
+sanitize-build: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja
 	$(BIN)/cmake -G Ninja -S . -B build/sanitize -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DELMAN_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize
-	build/sanitize/sanitize
 
 pictures: .venv/installed  ## Draw the pictures of docs/ anew
 	$(BIN)/python scripts/make_pictures.py

@@ -211,12 +211,16 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
 
 def adding(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Add the two marked numbers of 600. New sequences all the time; 1,000 others to test."""
-    return long_memory(adding_batch, seed, chosen, in_size=2, out_size=1, hidden=64, rate=4e-3, steps_back=600)
+    return long_memory(
+        adding_batch, seed, chosen, in_size=2, out_size=1, hidden=64, rate=4e-3, steps=9000, steps_back=600
+    )
 
 
 def copy(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """Copy 10 symbols of 8 after 1,000 blanks; cross entropy over all 1,020 steps, in nats."""
-    return long_memory(copy_batch, seed, chosen, in_size=10, out_size=10, hidden=128, rate=2e-3, steps_back=1000)
+    return long_memory(
+        copy_batch, seed, chosen, in_size=10, out_size=10, hidden=128, rate=2e-3, steps=3000, steps_back=1000
+    )
 
 
 def adding_batch(rng: np.random.Generator, B: int, T: int = 600) -> elman.Batch:
@@ -239,7 +243,7 @@ def copy_batch(rng: np.random.Generator, B: int, T: int = 1000) -> elman.Batch:
 
 def long_memory(
     make: Callable[..., elman.Batch], seed: int, chosen: argparse.Namespace, *, in_size: int, out_size: int, hidden:
-    int, rate: float, steps_back: int,
+    int, rate: float, steps: int, steps_back: int,
 ) -> dict[str, Any]:  # fmt: skip
     rng = np.random.default_rng([seed, 1])
     tokens = make is copy_batch
@@ -248,7 +252,7 @@ def long_memory(
     recurrent = cell(in_size, hidden, token_input=tokens, **memory)
     net = elman.Sequential(recurrent, elman.Linear(hidden, out_size)).init(seed)
     loss = elman.losses.cross_entropy if tokens else elman.losses.at_last_step(elman.losses.mean_squared_error)
-    steps, rate = chosen.steps or 3000, chosen.rate or rate
+    steps, rate = chosen.steps or steps, chosen.rate or rate
     test = [make(np.random.default_rng([seed, 2, k]), 100) for k in range(10)]
     curve = []
     batches = (make(rng, 50) for _ in range(steps))
