@@ -15,9 +15,6 @@
 #include "isa.h"
 #include "pool.h"
 
-namespace nb = nanobind;
-using nb::literals::operator""_a;
-
 namespace elman {
 
 const KernelTable* g_table = nullptr;

@@ -58,10 +58,7 @@ void ctc(Strided<const T> y, Dense<std::int64_t, 1> lengths, Dense<std::int64_t,
                          losses.data(),
                          {d_y.data(), d_y.stride(0), d_y.stride(1)}};
     nb::gil_scoped_release released;
-    if constexpr (sizeof(T) == 4)
-        g_table->f32.ctc(call);
-    else
-        g_table->f64.ctc(call);
+    of<T>(g_table).ctc(call);
 }
 
 template <class T>
