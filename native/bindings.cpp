@@ -270,7 +270,7 @@ void activate(int activation, Array<T> x, Out<T> y) {
 }
 
 template <class T>
-void cross_entropy(Array<T> y, Ids targets, Out<T> losses, Out<T> d_y) {
+void cross_entropy(Array<T> y, Ids targets, double smoothing, double scale, Out<T> losses, Out<T> d_y) {
     if (y.ndim() != 2) refuse("native kernels: y must have two axes");
     const std::int64_t N = static_cast<std::int64_t>(y.shape(0)), V = static_cast<std::int64_t>(y.shape(1));
     check("y", y, {N, V});
@@ -280,9 +280,10 @@ void cross_entropy(Array<T> y, Ids targets, Out<T> losses, Out<T> d_y) {
     const std::vector<std::int64_t> ids(targets.data(), targets.data() + N);  // as they are checked below
     const Kernels<T>& kernels = of<T>(g_table);
     for (const std::int64_t id : ids)
-        if (id < 0 || id >= V) refuse("native kernels: a target is out of range");
+        if (id >= V) refuse("native kernels: a target is out of range");
     nb::gil_scoped_release released;
-    kernels.cross_entropy(y.data(), ids.data(), N, V, losses.data(), d_y.data());
+    kernels.cross_entropy(y.data(), ids.data(), static_cast<T>(smoothing), static_cast<T>(scale), N, V, losses.data(),
+                          d_y.data());
 }
 
 template <class T>
@@ -332,8 +333,8 @@ void bind(nb::module_& m) {
     m.def("linear_backward", linear_backward<T>, "x"_a.noconvert(), "weight"_a.noconvert(), "d_y"_a.noconvert(),
           "d_x"_a.noconvert().none(), "d_weight"_a.noconvert(), "d_bias"_a.noconvert().none());
     m.def("activate", activate<T>, "activation"_a, "x"_a.noconvert(), "y"_a.noconvert());
-    m.def("cross_entropy", cross_entropy<T>, "y"_a.noconvert(), "targets"_a, "losses"_a.noconvert(),
-          "d_y"_a.noconvert());
+    m.def("cross_entropy", cross_entropy<T>, "y"_a.noconvert(), "targets"_a, "smoothing"_a, "scale"_a,
+          "losses"_a.noconvert(), "d_y"_a.noconvert());
     m.def("scatter", scatter<T>, "ids"_a, "rows"_a.noconvert(), "table"_a.noconvert());
     m.def("read", read<T>, "x"_a.noconvert());
 }

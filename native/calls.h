@@ -126,8 +126,9 @@ struct Kernels {
     void (*dense_backward)(const Dense<T>&, const T* d_y, T* d_x, T* d_weight, T* d_bias);
     void (*activate)(Activation, const T* x, T* y, std::int64_t n);
     void (*exp)(const T* x, T* y, std::int64_t n);
-    // rows of logits (N, V) and a target each -> -log softmax(y)[target] (N,), and softmax(y) - one_hot(target)
-    void (*cross_entropy)(const T* y, const std::int64_t* targets, std::int64_t N, std::int64_t V, T* losses, T* d_y);
+    // rows of logits (N, V) and a target each -> losses (N,) and their gradient (N, V) times scale; 0 for targets below 0
+    void (*cross_entropy)(const T* y, const std::int64_t* targets, T smoothing, T scale, std::int64_t N, std::int64_t V,
+                          T* losses, T* d_y);
     void (*scatter)(const std::int64_t* ids, const T* rows, T* table, std::int64_t N, std::int64_t V, std::int64_t O,
                     std::ptrdiff_t table_row, std::ptrdiff_t table_column);
     void (*ctc)(const Ctc<T>&);

@@ -163,9 +163,10 @@ inline T largest(const T* x, index n) {
     return most;
 }
 
-// Each row: loss = log sum exp(y) - y[target], d_y = softmax(y) - one_hot(target).
+// Each row, with e for smoothing: loss = log sum exp(y) - (1 - e) y[target] - e mean(y), and
+// d_y = scale (softmax(y) - (1 - e) one_hot(target) - e / V); zeros where the target is negative.
 template <class T>
-inline void cross_entropy(const T* y, const index* targets, index N, index V, T* losses, T* d_y) {
+inline void cross_entropy(const T* y, const index* targets, T smoothing, T scale, index N, index V, T* losses, T* d_y) {
     constexpr int L = kLanes<T>;
     const index blocks = divide_up(V, L);
     const int count = team_for(16 * double(N) * double(V));
@@ -174,23 +175,34 @@ inline void cross_entropy(const T* y, const index* targets, index N, index V, T*
         for (index r = rows.from; r < rows.to; ++r) {
             const T* from = y + r * V;
             T* to = d_y + r * V;
+            if (targets[r] < 0) {
+                std::fill_n(to, V, T(0));
+                losses[r] = 0;
+                continue;
+            }
             const T most = largest(from, V);
-            RowSum<T> sum;
+            RowSum<T> sum, sum_of_scores;
             for (index block = 0; block < blocks; ++block) {
                 const int lanes = static_cast<int>(std::min<index>(L, V - block * L));
-                Vec<T> e = exp<T>(load_first<T>(from + block * L, lanes) - splat(most));
+                const Vec<T> score = load_first<T>(from + block * L, lanes) - splat(most);
+                if (smoothing > 0) {
+                    store_first<T>(to + block * L, score, lanes);
+                    sum_of_scores.add(block, load_first<T>(to + block * L, lanes));
+                }
+                Vec<T> e = exp<T>(score);
                 store_first<T>(to + block * L, e, lanes);
                 if (lanes < L) e = load_first<T>(to + block * L, lanes);
                 sum.add(block, e);
             }
             const T total = sum.total();
-            const Vec<T> scale = splat(T(1) / total);
+            const Vec<T> factor = splat(scale / total), shared = splat(scale * smoothing / static_cast<T>(V));
             for (index block = 0; block < blocks; ++block) {
                 const int lanes = static_cast<int>(std::min<index>(L, V - block * L));
-                store_first<T>(to + block * L, load_first<T>(to + block * L, lanes) * scale, lanes);
+                store_first<T>(to + block * L, load_first<T>(to + block * L, lanes) * factor - shared, lanes);
             }
-            losses[r] = std::log(total) - (from[targets[r]] - most);
-            to[targets[r]] -= T(1);
+            losses[r] = std::log(total) - (1 - smoothing) * (from[targets[r]] - most);
+            if (smoothing > 0) losses[r] -= smoothing * (sum_of_scores.total() / static_cast<T>(V));
+            to[targets[r]] -= scale * (1 - smoothing);
         }
     });
 }

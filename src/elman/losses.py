@@ -49,18 +49,15 @@ def cross_entropy(y: Any, targets: Any, *, lengths: Any = None, label_smoothing:
     checks.in_range("cross_entropy", "label_smoothing", label_smoothing, 0, 1, open_high=True)
     p = _prepare("cross_entropy", y, targets, lengths, ids=True)
     V = p.y.shape[-1]
-    ids = p.targets if p.valid is None else np.where(p.valid, p.targets, 0)
-    if ids.size and (ids.min() < 0 or ids.max() >= V):
-        wrong = ids[(ids < 0) | (ids >= V)][0]
+    ids, counted = p.targets, p.targets
+    if p.valid is not None:
+        ids = np.where(p.valid.reshape(*p.valid.shape, *(1,) * (ids.ndim - 2)), ids, -1)
+        counted = ids[p.valid]
+    if counted.size and (counted.min() < 0 or counted.max() >= V):
+        wrong = counted[(counted < 0) | (counted >= V)][0]
         raise ValueError(f"cross_entropy: targets must be 0 to {V - 1}, one of the {V} outputs, got {wrong}")
-    losses, d_y = kernels.active().softmax_cross_entropy(p.y, ids)
-    losses = losses[..., None]
-    if label_smoothing:  # the mean of -log p over all outputs is -log p of the target, plus how much its score is above
-        at = ids[..., None]
-        losses = losses + label_smoothing * (np.take_along_axis(p.y, at, axis=-1) - p.y.mean(axis=-1, keepdims=True))
-        d_y -= d_y.dtype.type(label_smoothing / V)
-        np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) + label_smoothing, axis=-1)
-    return _mean("cross_entropy", losses, d_y, p)
+    losses, d_y = kernels.active().softmax_cross_entropy(p.y, ids, label_smoothing, 1 / max(counted.size, 1))
+    return _mean("cross_entropy", losses, d_y, p, ready=True)
 
 
 def binary_cross_entropy(y: Any, targets: Any, *, lengths: Any = None) -> Loss:
@@ -163,7 +160,7 @@ def at_last_step(loss: Callable[..., Loss]) -> AtLastStep:
 
 
 def _prepare(name: str, y: Any, targets: Any, lengths: Any, *, ids: bool = False) -> _Prepared:
-    """Return arrays with finite padding, and the mask of what counts."""
+    """Return arrays, and the mask of what counts; padding is 0, but with ids, whose kernel leaves it out."""
     own_lengths = None
     if isinstance(y, list):
         if lengths is not None:
@@ -195,23 +192,22 @@ def _prepare(name: str, y: Any, targets: Any, lengths: Any, *, ids: bool = False
         B, T = y.shape[:2]
         valid = np.arange(T) < checks.row_lengths(name, lengths, B, T)[:, None]
         outer = valid.reshape(B, T, *(1,) * (y.ndim - 2))
-        y = np.where(outer, y, 0)
-        if not ids:
-            targets = np.where(outer, targets, 0)
+        if not ids:  # the kernel of ids leaves out what does not count
+            y, targets = np.where(outer, y, 0), np.where(outer, targets, 0)
     return _Prepared(y, targets, valid, own_lengths)
 
 
-def _mean(name: str, losses: Array, d_y: Array, p: _Prepared) -> Loss:
-    """Average the losses of all elements that count, and scale their gradient alike."""
-    if p.valid is None:
-        n = losses.size
-    else:
-        outer = p.valid.reshape(*p.valid.shape, *(1,) * (losses.ndim - 2))
+def _mean(name: str, losses: Array, d_y: Array, p: _Prepared, *, ready: bool = False) -> Loss:
+    """Average the losses of all elements that count, and scale their gradient alike, unless both are `ready` for it."""
+    n = losses.size
+    if p.valid is not None:
         n = int(p.valid.sum()) * (losses.size // max(p.valid.size, 1))
-        losses = np.where(outer, losses, 0)
+    if p.valid is not None and not ready:
+        losses = np.where(p.valid.reshape(*p.valid.shape, *(1,) * (losses.ndim - 2)), losses, 0)
         d_y[~p.valid] = 0
     if n == 0:
         warnings.warn(f"{name}: no step is valid: the loss is 0 and so is its gradient", stacklevel=3)
-    d_y /= d_y.dtype.type(max(n, 1))
+    if not ready:
+        d_y /= d_y.dtype.type(max(n, 1))
     value = float(losses.sum(dtype=np.float64)) / max(n, 1)
     return Loss(value, d_y if not isinstance(p.lengths, np.ndarray) else unpad(d_y, p.lengths))

@@ -289,3 +289,19 @@ def test_options_that_do_not_fit(options, words):
 def test_norms_that_do_not_exist(kind, alpha):
     with pytest.raises(ValueError, match="LengthNorm"):
         LengthNorm(kind, alpha)
+
+
+@pytest.mark.parametrize("V", [3, 31, 32, 70, 320])
+@pytest.mark.parametrize("n", [1, 4, 6])
+def test_the_largest_are_those_of_a_sort(V, n):
+    rng = np.random.default_rng(V)
+    values = rng.integers(0, 50, (6, 2, V)).astype("f4")  # with many that are equal
+    values[1, 0] = -np.inf  # of a text that has ended
+    values[2] = -np.inf
+    values[2, 1, 2] = 1  # of texts at their greatest length
+    values[3, :, : V // 2] = -np.inf
+    found = module._largest(values, min(n, 2 * V))
+    flat = values.reshape(6, -1)
+    wanted = np.sort(flat, axis=1)[:, ::-1][:, :n]
+    assert np.array_equal(np.take_along_axis(flat, found, axis=1), wanted)
+    assert all(len(set(row)) == len(row) for row in found.tolist())

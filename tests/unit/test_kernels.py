@@ -13,7 +13,7 @@ import zoo
 from elman import kernels
 from elman.kernels import reference, spec
 from elman.kernels.spec import GRUState, LSTMState, RNNState, Steps, Weights
-from tolerances import assert_close
+from tolerances import assert_close, assert_same
 
 
 def twins():
@@ -171,3 +171,30 @@ def test_choosing_a_twin_by_the_environment():
     done = fresh(code, ELMAN_KERNELS="fast")
     assert done.returncode == 1
     assert "kernels must be one of auto, reference, native, got 'fast'" in done.stderr
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("V", [1, 5, 37, 300])
+def test_softmax_cross_entropy_is_its_formula_where_targets_count(twin, dtype, smoothing, V):
+    rng = np.random.default_rng(V)
+    y, targets = 3 * rng.standard_normal((4, 3, V)).astype(dtype), rng.integers(0, V, (4, 3))
+    counts = rng.random((4, 3)) < 0.7
+    y[~counts] = np.nan  # whatever it is
+    targets[~counts] = -rng.integers(1, 5, (~counts).sum())
+    losses, d_y = twin.softmax_cross_entropy(y, targets, smoothing, 0.25)
+    assert losses.dtype == d_y.dtype == dtype
+    wanted, d_wanted = np.zeros((4, 3)), np.zeros((4, 3, V))
+    for place in zip(*np.nonzero(counts), strict=True):
+        e = np.exp(y[place].astype("f8"))
+        log_p = np.log(e / e.sum())
+        target = np.full(V, smoothing / V)
+        target[targets[place]] += 1 - smoothing
+        wanted[place] = -target @ log_p
+        d_wanted[place] = 0.25 * (np.exp(log_p) - target)
+    assert_close(losses, wanted)
+    assert_close(d_y, d_wanted)
+    time_major = np.ascontiguousarray(y.swapaxes(0, 1)).swapaxes(0, 1)
+    again = twin.softmax_cross_entropy(time_major, targets, smoothing, 0.25)
+    assert_same(again, (losses, d_y))

@@ -214,6 +214,23 @@ def test_sentences(action, kind, sentence):
     assert (type(caught.value), str(caught.value)) == (kind, sentence)
 
 
+@pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
+def test_label_smoothing_moves_a_share_of_the_target_to_all_outputs(lengths):
+    y, targets = example("cross_entropy")
+    valid = [(b, t) for b in range(B) for t in range(T if lengths is None else lengths[b])]
+    each = [[by_hand("cross_entropy", y[b, t], k)[0] for k in (targets[b, t], *range(V))] for b, t in valid]
+    wanted = np.mean([0.8 * of_target + 0.2 * np.mean(of_all) for of_target, *of_all in each])
+    found = losses.cross_entropy(y, targets, lengths=lengths, label_smoothing=0.2)
+    assert found.value == pytest.approx(wanted, rel=1e-12)
+    assert losses.Smoothed(0.2)(y, targets, lengths=lengths).value == found.value
+    direction = np.random.default_rng(1).standard_normal(y.shape)
+    up, down = (
+        losses.cross_entropy(y + s * direction, targets, lengths=lengths, label_smoothing=0.2).value
+        for s in (1e-6, -1e-6)
+    )
+    assert (up - down) / 2e-6 == pytest.approx(np.sum(found.d_y * direction), rel=1e-7)
+
+
 def test_empty_batches_warn():
     for y in (np.zeros((0, 3, 5)), np.zeros((2, 0, 5)), []):
         targets = [] if isinstance(y, list) else np.zeros(y.shape[:2], int)

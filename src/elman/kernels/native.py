@@ -99,12 +99,18 @@ def activate(activation: str, x: Array) -> Array:  # noqa: D103
     return y
 
 
-def softmax_cross_entropy(y: Array, targets: Array) -> tuple[Array, Array]:  # noqa: D103
+def softmax_cross_entropy(  # noqa: D103
+    y: Array, targets: Array, smoothing: float = 0.0, scale: float = 1.0
+) -> tuple[Array, Array]:
+    if y.ndim == 3 and not y.flags.c_contiguous and y.swapaxes(0, 1).flags.c_contiguous:
+        # as models give it: no copy, neither here nor where they take d_y
+        losses, d_y = softmax_cross_entropy(y.swapaxes(0, 1), targets.T, smoothing, scale)
+        return losses.T, d_y.swapaxes(0, 1)
     V = y.shape[-1]
     y = _whole(y)
     losses, d_y = np.empty(targets.shape, y.dtype), np.empty(y.shape, y.dtype)
     ids = np.ascontiguousarray(targets, np.int64)
-    _native.cross_entropy(y.reshape(-1, V), ids.reshape(-1), losses.reshape(-1), d_y.reshape(-1, V))
+    _native.cross_entropy(y.reshape(-1, V), ids.reshape(-1), smoothing, scale, losses.reshape(-1), d_y.reshape(-1, V))
     return losses, d_y
 
 

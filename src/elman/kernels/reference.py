@@ -90,16 +90,27 @@ def scatter_rows(ids: Array, rows: Array, table: Array) -> None:
     table[named] += np.add.reduceat(rows[order], starts, axis=0)
 
 
-def softmax_cross_entropy(y: Array, targets: Array) -> tuple[Array, Array]:
-    """Return -log softmax(y)[target] for each row of logits y (..., V), and its gradient with respect to y."""
-    d_y = y - y.max(axis=-1, keepdims=True, initial=-np.inf)
-    at = targets[..., None]
-    losses = -np.take_along_axis(d_y, at, axis=-1)
+def softmax_cross_entropy(y: Array, targets: Array, smoothing: float = 0.0, scale: float = 1.0) -> tuple[Array, Array]:
+    """Return the loss of each row of logits y (..., V), and its gradient with respect to y times scale.
+
+    The loss is (1 - smoothing) (-log softmax(y)[target]) + smoothing (mean of -log softmax(y)). Where the target is
+    negative, it and its gradient are 0, whatever y is.
+    """
+    counts = targets >= 0
+    d_y = np.where(counts[..., None], y, 0)
+    d_y -= d_y.max(axis=-1, keepdims=True, initial=-np.inf)
+    at = np.maximum(targets, 0)[..., None]
+    losses = (smoothing - 1) * np.take_along_axis(d_y, at, axis=-1)
+    if smoothing:
+        losses -= smoothing * d_y.mean(axis=-1, keepdims=True)
     np.exp(d_y, out=d_y)
     total = d_y.sum(axis=-1, keepdims=True)
     losses += np.log(total)
-    d_y /= total
-    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - 1, axis=-1)
+    d_y *= scale / total
+    d_y -= scale * smoothing / max(y.shape[-1], 1)
+    np.put_along_axis(d_y, at, np.take_along_axis(d_y, at, axis=-1) - scale * (1 - smoothing), axis=-1)
+    d_y[~counts] = 0
+    losses[~counts] = 0
     return losses[..., 0], d_y
 
 

@@ -123,8 +123,14 @@ class Kernels(Protocol):
     def activate(self, activation: str, x: Array) -> Array:
         """Return f(x), elementwise, for f one of "tanh", "relu" and "sigmoid"."""
 
-    def softmax_cross_entropy(self, y: Array, targets: Array) -> tuple[Array, Array]:
-        """Return -log softmax(y)[target] for each row of logits y (..., V), and its gradient with respect to y."""
+    def softmax_cross_entropy(
+        self, y: Array, targets: Array, smoothing: float = 0.0, scale: float = 1.0
+    ) -> tuple[Array, Array]:
+        """Return the loss of each row of logits y (..., V), and its gradient with respect to y times scale.
+
+        The loss is (1 - smoothing) (-log softmax(y)[target]) + smoothing (mean of -log softmax(y)). Where the target is
+        negative, it and its gradient are 0, whatever y is.
+        """
 
     def rnn_forward(
         self, x: Array, state: RNNState, weights: Weights, steps: Steps, activation: str, *, keep: bool

@@ -4,8 +4,9 @@ from elman.layers.base import Backward, Forward, Layer, Output, Tape
 from elman.layers.compose import Bidirectional, Residual, Sequential, stack
 from elman.layers.dropout import Dropout
 from elman.layers.embedding import Embedding
-from elman.layers.encoder_decoder import EncoderDecoder, Lexicon, Pair
+from elman.layers.encoder_decoder import EncoderDecoder, Pair
 from elman.layers.gru import GRU
+from elman.layers.lexicon import Lexicon
 from elman.layers.linear import Linear
 from elman.layers.lstm import LSTM
 from elman.layers.recurrent import Recurrent

@@ -9,6 +9,7 @@ import numpy as np
 
 from elman import checks, kernels
 from elman.layers.initial import glorot
+from elman.layers.lexicon import Words
 from elman.params import Array, Params, Shapes
 
 KINDS = ("dot", "general", "additive")
@@ -20,14 +21,13 @@ class Memory(NamedTuple):
     values: Array  # (T, B, M)
     keys: Array  # (T, B, D), or (T, B, O) for additive scores
     valid: Array | None  # (B, 1, T) mask of the valid steps, or None where all are
-    words: Array | None = None  # (B, T, V) of a lexicon: what the token of each step is translated to
-    background: Array | None = None  # (V,) and how likely each word is anyhow
+    words: Words | None = None  # what a lexicon says of them
 
     def rows(self, rows: Array) -> Memory:
         """Return the memory of some rows of the batch."""
         valid = None if self.valid is None else self.valid[rows]
-        words = None if self.words is None else self.words[rows]
-        return Memory(self.values[:, rows], self.keys[:, rows], valid, words, self.background)
+        words = None if self.words is None else self.words.rows(rows)
+        return Memory(self.values[:, rows], self.keys[:, rows], valid, words)
 
 
 class AttentionTape(NamedTuple):

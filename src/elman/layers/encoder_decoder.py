@@ -9,22 +9,14 @@ import numpy as np
 
 from elman import checks
 from elman.layers import attention
-from elman.layers.attention import Attention, AttentionTape, Memory
+from elman.layers.attention import Attention, Memory
 from elman.layers.base import Context, Layer
 from elman.layers.boundary import Form, arrange
+from elman.layers.lexicon import Lexicon, look_up
 from elman.layers.linear import Linear
+from elman.padding import fill_padding
 from elman.params import Array, Params, Shapes
 from elman.trees import tree_leaves, tree_map
-
-BACKGROUND = 0.1  # share of the background in what a lexicon says
-
-
-class Lexicon(NamedTuple):
-    """What each source token is translated to, known from elsewhere; it is data, and no parameter."""
-
-    ids: Array  # (V_source, k) target tokens
-    p: Array  # (V_source, k) their probabilities; at most 1 in all, 0 fills up
-    background: Array  # (V,) probability of each target token, whatever the source; above 0
 
 
 class Pair(NamedTuple):
@@ -199,15 +191,13 @@ class EncoderDecoder(Layer):
         if memory is not None:
             q, attention_tape = self.attend.forward(params.child("attention"), q, memory)
         y, _, output_tape = self.output._forward(params.child("output"), q, None, context)
-        mixed = None
-        if attention_tape is not None and attention_tape.memory.words is not None:
-            mixed = _mix(attention_tape)
-            known = np.log(mixed)
-            known += y.swapaxes(0, 1)
-            if context.valid is not None:
-                known[~context.valid[:, :, 0].T] = 0
-            y = known.swapaxes(0, 1)
-        return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None, mixed)
+        odds = None
+        if memory is not None and memory.words is not None and attention_tape is not None:
+            y = y.copy()  # the output layer's tape may hold it
+            odds = memory.words.add_to(y.swapaxes(0, 1), attention_tape.weights)
+            if context.lengths is not None:
+                fill_padding(y, context.lengths)
+        return y, end, (reading, read_tape, decoder_tape, attention_tape, output_tape, state is None, odds)
 
     def _read(
         self, params: Params, source: Array, context: Context, lexicon: Lexicon | None = None
@@ -223,14 +213,13 @@ class EncoderDecoder(Layer):
         if self.attention != "none":
             memory = self.attend.read(params.child("attention"), values, context.valid)
         if memory is not None and lexicon is not None:
-            words = _look_up(lexicon, source, params.dtype)
-            memory = memory._replace(words=words, background=lexicon.background.astype(params.dtype))
+            memory = memory._replace(words=look_up(lexicon, source, params.dtype))
         return memory, start, (encoder_tape, bridge_tape, values.shape)
 
     def _backward(
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
     ) -> tuple[Array | None, Any, Any]:
-        reading, (encoder_tape, bridge_tape, shape), decoder_tape, attention_tape, output_tape, bridged, mixed = tape
+        reading, (encoder_tape, bridge_tape, shape), decoder_tape, attention_tape, output_tape, bridged, odds = tape
         at_end = self.output.zero_state(shape[1], params.dtype)
         d_q, _, _ = self.output._backward(
             params.child("output"), output_tape, d_y, at_end, grads.child("output"), context
@@ -239,12 +228,11 @@ class EncoderDecoder(Layer):
         d_values = np.zeros(shape, params.dtype)
         if attention_tape is not None:
             d_weights = None
-            if mixed is not None:
-                d = d_y.swapaxes(0, 1) / mixed
+            words = attention_tape.memory.words
+            if odds is not None and words is not None:
+                d_weights = words.backward(d_y.swapaxes(0, 1), odds)
                 if context.valid is not None:  # padding was never an output
-                    d[~context.valid[:, :, 0].T] = 0
-                d_weights = d @ attention_tape.memory.words.swapaxes(1, 2)
-                d_weights *= 1 - BACKGROUND
+                    d_weights[~context.valid[:, :, 0].T] = 0
             d_q, d_values = self.attend.backward(
                 params.child("attention"), attention_tape, d_q, grads.child("attention"), d_weights
             )
@@ -293,40 +281,21 @@ class EncoderDecoder(Layer):
         B, K = ids.shape
         context = Context(None, None, None, keep=False)
         q, state, _ = self.decoder._forward(params.child("decoder"), ids.reshape(1, B * K), state, context)
-        weights, mixed = None, None
+        weights = None
         if memory is not None:
             queries = q.reshape(B, K, q.shape[2]).swapaxes(0, 1)
             attended, tape = self.attend.forward(params.child("attention"), queries, memory)
             q, weights = np.ascontiguousarray(attended.swapaxes(0, 1)).reshape(1, B * K, -1), tape.weights
-            mixed = _mix(tape) if memory.words is not None else None
         y, _, _ = self.output._forward(params.child("output"), q, None, context)
         y = y.reshape(B, K, y.shape[2])
-        return y if mixed is None else y + np.log(mixed), state, weights
+        if memory is not None and memory.words is not None and weights is not None:
+            memory.words.add_to(y, weights)
+        return y, state, weights
 
 
 def _plain(context: Context) -> Context:
     """Return the context of one step, which every row has."""
     return Context(None, None, context.rng, context.keep, context.twin)
-
-
-def _look_up(lexicon: Lexicon, source: Array, dtype: Any) -> Array:
-    """Return the probabilities (B, T, V) of what each token of source (T, B) is translated to."""
-    T, B = source.shape
-    words = np.zeros((B * T, len(lexicon.background)), dtype)
-    ids = source.swapaxes(0, 1).ravel()
-    np.add.at(words, (np.arange(B * T)[:, None], lexicon.ids[ids]), lexicon.p[ids].astype(dtype))
-    return words.reshape(B, T, -1)
-
-
-def _mix(tape: AttentionTape) -> Array:
-    """Return the words (B, S, V) that attention points at, over the background."""
-    words, background = tape.memory.words, tape.memory.background
-    assert words is not None
-    assert background is not None
-    mixed: Array = tape.weights @ words
-    mixed *= 1 - BACKGROUND
-    mixed += BACKGROUND * background
-    return mixed
 
 
 def _ends(context: Context, T: int, B: int) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from elman.tasks.translate.tokens import BEGIN, END
 from elman.trees import tree_map
 
 NORMS = ("mean", "gnmt", "none")
+GROUP = 64  # numbers whose largest is compared first where many are searched for a few
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,11 @@ def _largest(values: Array, n: int) -> Array:
     flat = values.reshape(b, k * V)
     found = np.empty((b, n), np.intp)
     bound = np.full(b, -np.inf)
-    if k >= n:  # the largest of each of k parts: n of them are there, so what is below the n-th is not among the n
-        bound = np.partition(values.max(axis=2), k - n, axis=1)[:, k - n]
-    plain = ~np.isfinite(bound)  # where some texts have ended, the parts say nothing
+    groups = V // GROUP  # of GROUP numbers of a text: the n largest are not below the n-th of the largest of groups
+    if k * groups >= n:
+        largest = values[:, :, : groups * GROUP].reshape(b, k, GROUP, groups).max(axis=2).reshape(b, k * groups)
+        bound = np.partition(largest, k * groups - n, axis=1)[:, k * groups - n]
+    plain = ~np.isfinite(bound)  # where there are too few numbers, the groups say nothing
     if plain.any():
         found[plain] = np.argpartition(-flat[plain], n - 1, axis=1)[:, :n]
     row, place = np.nonzero(flat >= np.where(plain, np.inf, bound)[:, None])
