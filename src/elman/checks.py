@@ -10,7 +10,7 @@ import numpy as np
 from elman.params import Array
 
 
-def positive(where: str, **sizes: int) -> None:
+def positive(where: object, **sizes: int) -> None:
     """Raise ValueError unless every size is an integer of at least 1."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int | np.integer):
@@ -19,14 +19,14 @@ def positive(where: str, **sizes: int) -> None:
             raise ValueError(f"{where}: {name} must be at least 1, got {size}")
 
 
-def flags(where: str, **values: Any) -> None:
+def flags(where: object, **values: Any) -> None:
     """Raise TypeError unless every value is True or False."""
     for name, value in values.items():
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
 
 
-def no_bias_to_set(where: str, has_bias: bool, **options: tuple[float, float]) -> None:
+def no_bias_to_set(where: object, has_bias: bool, **options: tuple[float, float]) -> None:
     """Raise ValueError where there is no bias, but one of the options (value, default) sets its start."""
     for name, (value, default) in options.items():
         in_range(where, name, value, -np.inf)
@@ -34,7 +34,7 @@ def no_bias_to_set(where: str, has_bias: bool, **options: tuple[float, float]) -
             raise ValueError(f"{where}: {name}={value} has nothing to set, for bias=False")
 
 
-def memory(where: str, steps: float | None, has_bias: bool, **options: tuple[float, float]) -> None:
+def memory(where: object, steps: float | None, has_bias: bool, **options: tuple[float, float]) -> None:
     """Raise ValueError unless biases can be drawn for memories of 1 to so many steps: no other option sets them."""
     if steps is None:
         return
@@ -46,7 +46,7 @@ def memory(where: str, steps: float | None, has_bias: bool, **options: tuple[flo
             raise ValueError(f"{where}: memory_steps draws {name}; pass one of them")
 
 
-def one_of(where: str, name: str, value: Any, choices: Iterable[Any]) -> None:
+def one_of(where: object, name: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise ValueError unless value is one of the choices."""
     choices = list(choices)
     if value not in choices:
@@ -54,7 +54,7 @@ def one_of(where: str, name: str, value: Any, choices: Iterable[Any]) -> None:
 
 
 def in_range(
-    where: str,
+    where: object,
     name: str,
     value: Any,
     low: float,
@@ -73,7 +73,7 @@ def in_range(
         raise ValueError(f"{where}: {name} must be {bounds}, got {value!r}")
 
 
-def generator(where: str, rng: Any) -> None:
+def generator(where: object, rng: Any) -> None:
     """Raise TypeError unless rng is None or a generator of NumPy."""
     if not isinstance(rng, np.random.Generator | None):
         raise TypeError(f"{where}: rng must be a numpy.random.Generator, such as default_rng(0), got {rng!r}")
@@ -87,7 +87,7 @@ def any_array(value: Any) -> Array:
         return np.empty(0, object)
 
 
-def real_array(where: str, name: str, value: Any, dtype: Any) -> Array:
+def real_array(where: object, name: str, value: Any, dtype: Any) -> Array:
     """Return value as an array of dtype: bool, integer and float types are cast, others refused by name."""
     array = any_array(value)
     if array.dtype.kind not in "buif":
@@ -99,7 +99,7 @@ def real_array(where: str, name: str, value: Any, dtype: Any) -> Array:
     return cast
 
 
-def sequence_input(where: str, x: Any, input_size: int | None, dtype: Any) -> Array:
+def sequence_input(where: object, x: Any, input_size: int | None, dtype: Any) -> Array:
     """Return x as (B, T, F) or (T, F) of dtype, with F = input_size (any F if None)."""
     array = real_array(where, "x", x, dtype)
     size = "F" if input_size is None else input_size
@@ -115,7 +115,7 @@ def sequence_input(where: str, x: Any, input_size: int | None, dtype: Any) -> Ar
     return array
 
 
-def token_input(where: str, x: Any) -> Array:
+def token_input(where: object, x: Any) -> Array:
     """Return ids x as an integer array (B, T) or (T,)."""
     array = any_array(x)
     if array.size == 0 and array.dtype.kind == "f":  # what an empty list becomes
@@ -127,14 +127,14 @@ def token_input(where: str, x: Any) -> Array:
     return array
 
 
-def token_range(where: str, x: Array, vocabulary_size: int) -> None:
+def token_range(where: object, x: Array, vocabulary_size: int) -> None:
     """Raise ValueError unless every id of x (T, B) is below the size of the vocabulary and not negative."""
     if x.size and (x.min() < 0 or x.max() >= vocabulary_size):
         t, b = np.argwhere((x < 0) | (x >= vocabulary_size))[0]
         raise ValueError(f"{where}: token ids must be 0 to {vocabulary_size - 1}, got {x[t, b]} in row {b} at step {t}")
 
 
-def one_step(where: str, x: Array, rows: int | None, *size: int) -> Array:
+def one_step(where: object, x: Array, rows: int | None, *size: int) -> Array:
     """Return x, one step of `rows` sequences, as (rows, *size); x of a single one (None) has no first axis."""
     shape = size if rows is None else (rows, *size)
     if x.shape != shape and ((rows or 1) > 1 or x.shape not in (size, (1, *size))):
@@ -143,7 +143,7 @@ def one_step(where: str, x: Array, rows: int | None, *size: int) -> Array:
     return np.require(x.reshape(rows or 1, *size), requirements=["C", "A"])
 
 
-def row_lengths(where: str, lengths: Any, B: int, T: int) -> Array:
+def row_lengths(where: object, lengths: Any, B: int, T: int) -> Array:
     """Return lengths as (B,) integers from 0 to T."""
     try:
         array = np.asarray(lengths)
@@ -161,7 +161,7 @@ def row_lengths(where: str, lengths: Any, B: int, T: int) -> Array:
     return array
 
 
-def state_arrays(where: str, kind: type[tuple[Any, ...]], state: Any, B: int, H: int, dtype: Any) -> Any:
+def state_arrays(where: object, kind: type[tuple[Any, ...]], state: Any, B: int, H: int, dtype: Any) -> Any:
     """Return state as a NamedTuple of type `kind` of arrays (B, H) of dtype, each (B, H)."""
     fields: Sequence[str] = kind._fields  # type: ignore[attr-defined]
     if not isinstance(state, tuple | list) or len(state) != len(fields):
@@ -179,7 +179,7 @@ def state_arrays(where: str, kind: type[tuple[Any, ...]], state: Any, B: int, H:
     return kind(*arrays)
 
 
-def gradient_input(where: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+def gradient_input(where: object, name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return the gradient of an output as an array of the output's shape and type."""
     array = real_array(where, name, value, dtype)
     if array.shape != shape:
@@ -187,7 +187,7 @@ def gradient_input(where: str, name: str, value: Any, shape: tuple[int, ...], dt
     return array
 
 
-def state_gradient(where: str, zeros: Any, value: Any) -> Any:
+def state_gradient(where: object, zeros: Any, value: Any) -> Any:
     """Return the gradient of a state as a tree like `zeros`; None stands for zeros at any place."""
     if value is None:
         return zeros
@@ -199,7 +199,7 @@ def state_gradient(where: str, zeros: Any, value: Any) -> Any:
     return type(zeros)(*children) if hasattr(zeros, "_fields") else tuple(children)
 
 
-def state_tuple(where: str, state: Any, n: int) -> tuple[Any, ...]:
+def state_tuple(where: object, state: Any, n: int) -> tuple[Any, ...]:
     """Return the states of n layers; None stands for the start of each."""
     if state is None:
         return (None,) * n

@@ -122,7 +122,7 @@ class Layer(abc.ABC):
 
     def arrange(self, x: Any, lengths: Any, dtype: Any) -> tuple[Any, Form]:
         """Return x as `_forward` takes it, time-major (T, B, F), and the form it came in, after all checks."""
-        return arrange(repr(self), x, lengths, tokens=self.takes_tokens, size=self.in_size, dtype=dtype)
+        return arrange(self, x, lengths, tokens=self.takes_tokens, size=self.in_size, dtype=dtype)
 
     @abc.abstractmethod
     def _forward(self, params: Params, x: Array, state: Any, context: Context) -> tuple[Array, Any, Any]:
@@ -204,7 +204,7 @@ class Layer(abc.ABC):
         Backward(grads, d_x, d_state, d_states)
             d_states holds d(loss)/d(h_t), and d(c_t) for an LSTM, for every step: what diagnosis looks at.
         """
-        where, dtype = repr(self), params.dtype
+        where, dtype = self, params.dtype
         d_y = inside(where, "d_y", d_y, tape.shape, dtype, tape.form)
         d_state = checks.state_gradient(where, self.zero_state(tape.shape[1], dtype), d_state)
         if grads is None:
@@ -230,7 +230,7 @@ class Layer(abc.ABC):
         keep: bool,
         twin: Kernels | None = None,
     ) -> Forward:
-        checks.generator(repr(self), rng)
+        checks.generator(self, rng)
         x, form = self.arrange(x, lengths, params.dtype)
         if keep:
             x = tree_map(lambda a: a.copy(order="K"), x)  # whatever happens to the caller's array before the backward

@@ -25,11 +25,11 @@ class Form(NamedTuple):
     shape: tuple[int, int]  # (T, B)
 
 
-def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None, dtype: Any) -> tuple[Array, Form]:
+def arrange(where: object, x: Any, lengths: Any, *, tokens: bool, size: int | None, dtype: Any) -> tuple[Array, Form]:
     """Return x time-major, (T, B, F) or ids (T, B), and the form it came in."""
     own_axes = 1 if tokens else 2  # of one sequence
 
-    def check(name: str, value: Any) -> Array:
+    def check(name: object, value: Any) -> Array:
         return checks.token_input(name, value) if tokens else checks.sequence_input(name, value, size, dtype)
 
     kind, clear = "batch", True
@@ -37,6 +37,7 @@ def arrange(where: str, x: Any, lengths: Any, *, tokens: bool, size: int | None,
         if lengths is not None:
             raise ValueError(f"{where}: a list of sequences has lengths of its own; pass no lengths")
         kind, clear = "list", False
+        where = str(where)
         rows = [check(f"{where}: sequence {k}", row) for k, row in enumerate(x)]
         x, lengths = pad(rows, np.intp if tokens else dtype, () if tokens else (size or 0,))
     else:
@@ -66,7 +67,7 @@ def outside(array: Array, form: Form) -> Any:
     return unpad(array, form.lengths) if form.kind == "list" else array
 
 
-def inside(where: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any, form: Form) -> Array:
+def inside(where: object, name: str, value: Any, shape: tuple[int, ...], dtype: Any, form: Form) -> Array:
     """Return the gradient of an output, in the form of the output, as a time-major array of shape (T, B, ...)."""
     T, B, *inner = shape
     if value is None:

@@ -70,7 +70,7 @@ class Sequential(Layer):
         return super().final_output(state)
 
     def _forward(self, params: Params, x: Array, state: Any, context: Context) -> tuple[Array, Any, Any]:
-        given = checks.state_tuple(repr(self), state, len(self.layers))
+        given = checks.state_tuple(self, state, len(self.layers))
         ends, tapes = [], []
         for (name, layer), start in zip(self.children().items(), given, strict=True):
             x, end, tape = layer._forward(params.child(name), x, start, context)
@@ -133,7 +133,7 @@ class Bidirectional(Layer):
         return np.concatenate([end.h for end in state], axis=1)
 
     def _forward(self, params: Params, x: Array, state: Any, context: Context) -> tuple[Array, Any, Any]:
-        given = checks.state_tuple(repr(self), state, 2)
+        given = checks.state_tuple(self, state, 2)
         halves = [
             layer._forward(params.child(name), x, start, context)
             for (name, layer), start in zip(self.children().items(), given, strict=True)

@@ -97,7 +97,7 @@ class Recurrent(Layer):
         B, H = x.shape[1], self.hidden_size
         given = state is not None
         if given:
-            state = checks.state_arrays(repr(self), self.state_type, state, B, H, params.dtype)
+            state = checks.state_arrays(self, self.state_type, state, B, H, params.dtype)
         elif self.learned_initial_state:
             fields = self.state_type._fields
             state = self.state_type(*(np.broadcast_to(params[f"initial_{name}"], (B, H)) for name in fields))

@@ -70,16 +70,24 @@ def as_sequences(where: str, x: Any, *, missing: bool = False, shortest: int = 1
             raise ValueError(f"{where}: found 0 feature(s) (shape={row.shape}) while a minimum of 1 is required.")
         if len(row) < shortest:
             raise ValueError(f"{where}: sequence {k} has {len(row)} steps; at least {shortest} are needed")
-        finite = np.isfinite(row)
-        if not finite.all():
-            t, f = np.argwhere(~finite)[0]
-            if not np.isnan(row[t, f]) or (np.isinf(row)).any():
-                raise ValueError(f"{where}: sequence {k} has an infinity at [{t}, {f}]")
-            if not missing:
-                raise ValueError(
-                    f"{where}: sequence {k} has a NaN at [{t}, {f}]; pass missing='mask' to treat NaN as missing"
-                )
+    if not np.isfinite(np.concatenate(rows)).all():  # one look at all of them, as there may be thousands
+        _refuse_what_is_not_finite(where, rows, missing)
     return rows
+
+
+def _refuse_what_is_not_finite(where: str, rows: list[Array], missing: bool) -> None:
+    """Raise ValueError for the first infinity, and for the first NaN unless it is allowed."""
+    for k, row in enumerate(rows):
+        finite = np.isfinite(row)
+        if finite.all():
+            continue
+        t, f = np.argwhere(~finite)[0]
+        if not np.isnan(row[t, f]) or (np.isinf(row)).any():
+            raise ValueError(f"{where}: sequence {k} has an infinity at [{t}, {f}]")
+        if not missing:
+            raise ValueError(
+                f"{where}: sequence {k} has a NaN at [{t}, {f}]; pass missing='mask' to treat NaN as missing"
+            )
 
 
 def _rows(where: str, x: Any) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ class LabelObjective:
     """The loss of one label or number a sequence, weighted by row."""
 
     def __init__(self, layer: Sequential, pool_kind: str, forward_size: int, classes: bool) -> None:
-        self.layer = layer
+        self._split = networks.Splitter(layer)
         self.pool_kind = pool_kind
         self.forward_size = forward_size  # of an output step: the features that run forward in time
         self.classes = classes
@@ -67,7 +68,7 @@ class LabelObjective:
     def loss(  # noqa: D102
         self, params: Params, batch: Labelled, grads: Params | None, rng: np.random.Generator | None
     ) -> float:
-        parts = networks.split(self.layer, params)
+        parts = self._split(params)
         if grads is None:
             y, tape = parts.body.predict(parts.body_params, batch.x, lengths=batch.lengths).y, None
         else:
@@ -75,7 +76,7 @@ class LabelObjective:
         pooled = pool(self.pool_kind, y, batch.lengths, self.forward_size)
         value, d_out = self._compare(networks.linear(parts.head, pooled.y), batch)
         if grads is not None and tape is not None:
-            own = networks.split(self.layer, grads)
+            own = self._split(grads)
             own.head["weight"] += d_out.T @ pooled.y
             own.head["bias"] += d_out.sum(axis=0)
             d_pooled = d_out @ parts.head["weight"]
@@ -97,7 +98,7 @@ class LabelObjective:
 
     def outputs(self, params: Params, x: Array, lengths: Array) -> Array:
         """Return what the linear layer gives for each row, (B, O)."""
-        parts = networks.split(self.layer, params)
+        parts = self._split(params)
         y = parts.body.predict(parts.body_params, x, lengths=lengths).y
         return networks.linear(parts.head, pool(self.pool_kind, y, lengths, self.forward_size).y)
 
@@ -249,7 +250,8 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         if self.scaling == "series":
             return [scaled(row, None, "series", mask, np.float32) for row in rows]
         whole = scaled(np.concatenate(rows), self._standard, self.scaling, mask, np.float32)  # in one go
-        return np.split(whole, np.cumsum([len(row) for row in rows])[:-1])
+        ends = list(itertools.accumulate([len(row) for row in rows], initial=0))
+        return [whole[start:end] for start, end in itertools.pairwise(ends)]
 
     def _source(self, rows: list[Array], targets: Array, weights: Array, held_out: Array) -> LabelSource:
         lengths = np.array([len(row) for row in rows], np.intp)
@@ -323,7 +325,8 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         """Return the outputs of the network for each sequence, (n, O), in the order of X."""
         check_is_fitted(self, "n_epochs_")
         rows = self._sequences(X, first=False)
-        inputs, objective = self._scaled(rows), self._objective()
+        inputs, objective = self._scaled(rows), self._fit_state.objective
+        assert isinstance(objective, LabelObjective)  # of the fit, whatever the options are by now
         out: Array = np.empty((len(rows), self._layer.out_size or 0), np.float32)
         for batch in in_order([len(row) for row in rows], PREDICT_ROWS):
             x, lengths = pad([inputs[k] for k in batch], np.float32)

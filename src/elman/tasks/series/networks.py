@@ -64,6 +64,26 @@ def split(layer: Sequential, params: Params) -> Split:
     return Split(body, Params(body.shapes(), flat), params.child(str(last)))
 
 
+class Splitter:
+    """`split` of one tower; of the parameters and gradients that came last it is remembered, but not in a pickle."""
+
+    def __init__(self, layer: Sequential) -> None:
+        self.layer = layer
+        self._seen: list[tuple[Params, Split]] = []
+
+    def __call__(self, params: Params) -> Split:
+        """Return the recurrent part of the tower, and the parameters of its linear layer."""
+        for seen, parts in self._seen:
+            if seen is params:
+                return parts
+        parts = split(self.layer, params)
+        self._seen = [*self._seen[-1:], (params, parts)]
+        return parts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layer": self.layer, "_seen": []}
+
+
 @dataclass(frozen=True)
 class EncoderDecoder:
     """Two networks: one reads the history, the other starts from its state and writes the horizon.
