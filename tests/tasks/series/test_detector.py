@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from elman.tasks.series import RecurrentDetector, load, nab, save
+from elman.tasks.series.detector import Judge, _no_errors
 
 
 def waves(seed, T=400, D=1):
@@ -96,6 +97,47 @@ def test_rest_makes_one_alarm_of_one_event(detector):
     assert (loud[240:300] > 5).sum() > 3
     assert (quiet[240:300] > 5).sum() <= 2
     assert quiet.max() == loud.max()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"error_floor": 0.5},
+        {"novelty": 0.1},
+        {"rest_steps": 20},
+        {"habit_steps": 50},
+        {"error_floor": 0.1, "novelty": 0.05, "rest_steps": 30, "habit_steps": 100, "warm_up_steps": 5},
+    ],
+)
+def test_errors_become_scores_by_the_formula(options):
+    rng = np.random.default_rng(0)
+    errors, values = np.abs(rng.standard_cauchy(300)), rng.standard_cauchy(300)
+    judge = Judge(100, **options)
+    known, found = _no_errors(1, 1), []
+    for error, value in zip(errors, values, strict=True):
+        known, score = judge(known, np.array([error]), np.array([[value]]))
+        found.append(score[0])
+
+    mean = variance = peak = habit = 0.0
+    for t, error in enumerate(errors):
+        score = (error - mean) / np.sqrt(variance + max(judge.error_floor**2, 1e-12))
+        share = max(1 / (t + 1), 1 / 100)
+        mean, variance = mean + share * (error - mean), (1 - share) * (variance + share * (error - mean) ** 2)
+        low, high = (values[:t].min(), values[:t].max()) if t else (np.inf, -np.inf)
+        if judge.novelty and t > 1 and max(values[t] - high, low - values[t]) > judge.novelty * (high - low):
+            score = 1.6 * max(score, 8)
+        score = score if t >= judge.warm_up_steps else 0.0
+        alarm = score > (peak if judge.rest_steps else 0)
+        wanted = score
+        if judge.rest_steps:
+            wanted = score if alarm else 0.0
+            peak = (1.2 * score if alarm else peak) * (1 - 1 / judge.rest_steps)
+        if judge.habit_steps:
+            wanted /= 1 + 0.05 * habit
+            habit = habit * (1 - 1 / judge.habit_steps) + (min(score / 6, 3) if alarm and score > 3 else 0)
+        assert found[t] == pytest.approx(wanted, rel=1e-9, abs=1e-9), t
+    assert max(found) > 3
 
 
 def test_partial_fit_learns_what_has_become_normal():

@@ -20,6 +20,7 @@ from elman.tasks.series.live import Live, Store, distinct
 from elman.tasks.series.view import Units, padded
 
 WARM_UP = 30
+MARGIN = 1.2  # by which a further alarm has to be stronger than one that is still at rest
 Result = TypeVar("Result")
 
 
@@ -41,10 +42,10 @@ class Judge:
 
     ::
 
-        score = (error - mean) / sqrt(variance)                of the errors before
-        score = 1.6 max(score, 8)                              for a value that is `novelty` ranges beyond all before
-        score = 0 unless score > peak                     peak: the last one above it, which sinks by 1 / rest_steps
-        score = score / (1 + 0.05 habit)                       habit: recent alarms, forgotten in `habit_steps`
+        score = (error - mean) / sqrt(variance + error_floor^2)    of the errors before
+        score = 1.6 max(score, 8)                for a value that is `novelty` ranges beyond all before
+        score = 0 unless score > peak            peak: 1.2 times the last score above it, sinking by 1 / rest_steps
+        score = score / (1 + 0.05 habit)         habit: recent alarms, forgotten in `habit_steps`
 
     Mean and variance have a memory of `error_steps`: share = max(1 / n, 1 / error_steps), mean += share (error - mean),
     variance = (1 - share) (variance + share (error - mean)^2). One event gives one alarm, not hundreds; and where there
@@ -53,6 +54,8 @@ class Judge:
     Parameters
     ----------
     error_steps : memory of the error statistics
+    error_floor : what is added to the deviation of the errors, in scales of the series: where nearly all is foretold to
+        a hair, a hair's breadth is nothing
     novelty : 0 for none, or how far beyond the range of all earlier values a value has to be, in ranges
     rest_steps : 0, or how many steps an alarm keeps weaker ones quiet
     habit_steps : 0, or for how many steps alarms count against further ones
@@ -60,6 +63,7 @@ class Judge:
     """
 
     error_steps: int
+    error_floor: float = 0.0
     novelty: float = 0.0
     rest_steps: int = 0
     habit_steps: int = 0
@@ -69,7 +73,7 @@ class Judge:
         """Return what is known after further errors (n,) of values (n, D), NaN where missing, and the scores (n,)."""
         known = ~np.isnan(error)
         deviation = np.where(known, error, 0) - errors.mean
-        score = deviation / np.sqrt(errors.variance + 1e-12)
+        score = deviation / np.sqrt(errors.variance + max(self.error_floor**2, 1e-12))
         n_seen = errors.n_seen + known
         share = np.maximum(1 / np.maximum(n_seen, 1), 1 / self.error_steps)
         mean = np.where(known, errors.mean + share * deviation, errors.mean)
@@ -81,7 +85,7 @@ class Judge:
         alarm = score > peak if self.rest_steps else score > 0
         raised = score
         if self.rest_steps:
-            peak = np.where(alarm, score, peak) * (1 - 1 / self.rest_steps)
+            peak = np.where(alarm, MARGIN * score, peak) * (1 - 1 / self.rest_steps)
             raised = np.where(alarm, score, 0.0)
         if self.habit_steps:
             raised = raised / (1 + 0.05 * habit)
@@ -117,7 +121,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     Parameters
     ----------
-    error_steps, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
+    error_steps, error_floor, novelty, rest_steps, habit_steps : how errors become scores, see `Judge`
     warm_up_steps : first values of a series, whose score is 0; where they set its units, give a season or more
     contamination : share of the training scores that lies above `threshold_`
     output : "gaussian", a mean and a deviation, of which the mean is used, or "point", a median
@@ -136,6 +140,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         self,
         *,
         error_steps: int = 5000,
+        error_floor: float = 0.0,
         novelty: float = 0.0,
         rest_steps: int = 0,
         habit_steps: int = 0,
@@ -160,6 +165,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         random_state: Any = None,
     ) -> None:
         self.error_steps = error_steps
+        self.error_floor = error_floor
         self.novelty = novelty
         self.rest_steps = rest_steps
         self.habit_steps = habit_steps
@@ -229,10 +235,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def _prepare(self) -> None:
         checks.positive(self._name, error_steps=self.error_steps, warm_up_steps=self.warm_up_steps)
         checks.one_of(self._name, "output", self.output, ["point", "gaussian"])
-        for option in ("novelty", "rest_steps", "habit_steps"):
+        for option in ("error_floor", "novelty", "rest_steps", "habit_steps"):
             checks.in_range(self._name, option, getattr(self, option), 0)
         checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
-        own = ("error_steps", "novelty", "rest_steps", "habit_steps", "warm_up_steps", "contamination")
+        own = {"error_steps", "error_floor", "novelty", "rest_steps", "habit_steps", "warm_up_steps", "contamination"}
         options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
         self._store = None
@@ -264,7 +270,9 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     @property
     def _judge(self) -> Judge:
-        return Judge(self.error_steps, self.novelty, self.rest_steps, self.habit_steps, self.warm_up_steps)
+        return Judge(
+            self.error_steps, self.error_floor, self.novelty, self.rest_steps, self.habit_steps, self.warm_up_steps
+        )
 
     def _units(self, rows: list[Array]) -> Units:
         """Return units that are known before the first value of each series that can have a score."""
