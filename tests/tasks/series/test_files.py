@@ -58,6 +58,22 @@ def test_what_comes_back_predicts_the_same_bits(k, tmp_path):
             again.partial_fit(X, *([["a", "b", "a"], [3, 4, 4], [[1.0, 2.0]] * 3][k : k + 1]))
 
 
+def test_class_weights_come_back_with_their_labels(tmp_path):
+    model = RecurrentClassifier(hidden_size=2, max_epochs=1, class_weight={3: 2, 4: np.float64(1)}, random_state=0)
+    series.save(model.fit(X, [3, 4, 4]), tmp_path / "m.elman")
+    assert series.load(tmp_path / "m.elman").get_params()["class_weight"] == {3: 2, 4: 1.0}
+
+
+def test_a_generator_is_not_saved(tmp_path):
+    model = RecurrentClassifier(hidden_size=2, max_epochs=1, random_state=np.random.default_rng(0)).fit(X, [3, 4, 4])
+    with pytest.raises(TypeError, match="a file holds a random_state of None or an int, and no generator"):
+        series.save(model, tmp_path / "m.elman")
+    assert not list(tmp_path.iterdir())
+    before = model.predict_proba(X)
+    series.save(model.set_params(random_state=None), tmp_path / "m.elman")
+    assert np.array_equal(series.load(tmp_path / "m.elman").predict_proba(X), before)
+
+
 def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "model.elman"
     series.save(list(fitted())[3], path)

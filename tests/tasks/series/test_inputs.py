@@ -82,6 +82,18 @@ def columns(times, values=None, **options):
     return from_columns({"t": np.array(times), "y": values}, id=None, time="t", values=["y"], **options)
 
 
+def test_ids_may_be_of_several_kinds():
+    ids = np.array(["b", 1, "b", 2, 1], object)
+    series = from_columns({"s": ids, "y": [1.0, 2, 3, 4, 5]}, id="s", time=None, values=["y"])
+    assert series.ids == ["b", 1, 2]
+    assert [row[:, 0].tolist() for row in series] == [[1, 3], [2, 5], [4]]
+
+
+def test_columns_without_values_are_refused():
+    with pytest.raises(ValueError, match="there is no column of values"):
+        from_columns({"t": [1, 2]}, id=None, time="t", values=[])
+
+
 def test_irregular_times_are_refused_or_told():
     days = ["2026-01-01", "2026-01-02", "2026-01-05", "2026-01-06", "2026-01-07"]
     with pytest.raises(

@@ -325,3 +325,19 @@ def test_what_cannot_be_is_refused_in_words(data):
         RecurrentRegressor(hidden_size=2, max_epochs=3, scaling=None, learning_rate=1e30, clip_norm=1e30).fit(
             [row * 1e4 for row in x], np.arange(40)
         )
+
+
+@pytest.mark.parametrize("kind", [RecurrentClassifier, RecurrentRegressor])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("pool", "max"), ("hidden_size", 9), ("scaling", "series"), ("missing", "mask"), ("bidirectional", True)],
+)
+def test_options_of_the_network_hold_until_the_next_fit(kind, option, value):
+    x = np.random.default_rng(0).standard_normal((6, 5, 2))
+    y = [0, 1] * 3
+    model = kind(hidden_size=2, max_epochs=1, random_state=0).fit(x, y)
+    model.set_params(dropout=0.5, **{option: value})
+    for call in (lambda: model.predict(x), lambda: model.partial_fit(x, y)):
+        with pytest.raises(ValueError, match=f"{option} was .* in the fit and is .* now; fit again"):
+            call()
+    model.fit(x, y).predict(x)

@@ -37,6 +37,11 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
     path : where to write
     about : further things to know, as JSON
     """
+    if not isinstance(estimator.random_state, int | np.integer | None):
+        raise TypeError(
+            f"{type(estimator).__name__}: a file holds a random_state of None or an int, and no generator; "
+            "set_params(random_state=None) before saving, which changes nothing of what was learnt"
+        )
     inner = estimator.forecaster_ if isinstance(estimator, RecurrentDetector) else estimator
     facts: dict[str, Any] = {"n_features_in_": estimator.n_features_in_}
     arrays: dict[str, Array] = {}
@@ -95,8 +100,8 @@ def load_all(path: str | os.PathLike[str]) -> tuple[Estimator, dict[str, Any]]:
 def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
     estimator: Estimator = KINDS[about["estimator"]]()
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in about["options"].items()}
-    if estimator.__class__ is RecurrentClassifier and isinstance(options.get("class_weight"), dict):
-        options["class_weight"] = None  # JSON makes text of its keys, and only a fit needs it
+    if isinstance(options.get("class_weight"), tuple):
+        options["class_weight"] = dict(options["class_weight"])
     estimator.set_params(**options)
     facts = about["fitted"]
     network, params = _network(about, tensors)
@@ -129,6 +134,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
         inner._fit_state = Fit(inner._name, params, inner._objective(), rng)
     else:
         assert isinstance(network, Sequential)
+        inner._fitted_with = inner._fixed_options()
         inner._layer = network
         inner._n_columns, inner._n_inputs = facts["n_columns"], int(facts["n_inputs"])
         inner._standard = _get(tensors, "standard")
@@ -162,7 +168,9 @@ def _network(about: dict[str, Any], tensors: dict[str, Array]) -> tuple[Network,
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers of NumPy, as a search over an array sets them, as those of Python."""
+    """Return numbers of NumPy, as a search over an array sets them, as those of Python; a dict as its items."""
+    if isinstance(value, dict):  # of class weights, whose keys need not be text
+        return _plain(list(value.items()))
     if isinstance(value, np.ndarray | list | tuple):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value

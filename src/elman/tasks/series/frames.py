@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,17 @@ def from_columns(
 ) -> Sequences:
     """Return the series in columns of equal length, by name. See `from_frame`."""
     checks.one_of("from_columns", "irregular", irregular, ["error", "feature", "fill"])
+    if not values:
+        raise ValueError("from_columns: there is no column of values beside those of ids and times")
     numbers = np.stack([_as_numbers(name, columns[name]) for name in values], axis=1)
     keys = np.zeros(len(numbers), np.intp) if id is None else np.asarray(columns[id])
     stamps = np.arange(len(numbers)) if time is None else _as_times(time, columns[time])
-    unique, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    unique, group = _groups(keys)
+    by_group = np.argsort(group, kind="stable")
+    ends = np.searchsorted(group[by_group], np.arange(len(unique) + 1))
     rows, times, ids = [], [], []
-    for k in np.argsort(first, kind="stable"):
-        of_series = np.flatnonzero(group == k)
+    for k, (start, end) in enumerate(itertools.pairwise(ends)):
+        of_series = by_group[start:end]
         if time is not None:
             of_series = of_series[np.argsort(stamps[of_series], kind="stable")]
         name = "the series" if id is None else f"series {unique[k]}"
@@ -81,6 +86,17 @@ def from_columns(
         ids.append(unique[k].item() if isinstance(unique[k], np.generic) else unique[k])
     added = ["step"] if irregular == "feature" else []
     return Sequences(rows, ids, times, [*values, *added])
+
+
+def _groups(keys: Array) -> tuple[Any, Array]:
+    """Return the different keys in the order in which they appear, and the number of that of each row."""
+    if keys.dtype == object:  # of kinds that may have no order
+        numbers: dict[Any, int] = {}
+        group = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
+        return list(numbers), group
+    unique, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    return unique[order], np.argsort(order)[group]
 
 
 def regular(name: str, values: Array, stamps: Array, irregular: str) -> tuple[Array, Array]:

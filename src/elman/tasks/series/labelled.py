@@ -200,6 +200,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _start(self, rows: list[Array], output_size: int) -> None:
         """Draw a network for sequences like these, learn the scale, and forget what was learnt before."""
+        self._fitted_with = self._fixed_options()
         self._n_inputs = rows[0].shape[1]
         mask = self.missing == "mask"
         sizes = networks.Sizes(
@@ -231,6 +232,8 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _sequences(self, X: Any, *, first: bool) -> list[Array]:
         """Return X as sequences; after the first time they must have as many features, a 2-D array as many columns."""
+        if not first:
+            self._check_options()
         rows = as_sequences(self._name, X, missing=self.missing == "mask")
         n_columns = columns(X)
         if first:
@@ -313,6 +316,18 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
 
+    def _fixed_options(self) -> dict[str, Any]:
+        """Return the options that a fitted network cannot do without."""
+        return {name: getattr(self, name) for name in FIXED}
+
+    def _check_options(self) -> None:
+        """Raise ValueError where one of them was changed after the fit."""
+        for name, value in self._fitted_with.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{self._name}: {name} was {value!r} in the fit and is {getattr(self, name)!r} now; fit again"
+                )
+
     def _learn_targets(self, targets: Array) -> None:
         """Learn the scale of the targets."""
 
@@ -326,7 +341,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         check_is_fitted(self, "n_epochs_")
         rows = self._sequences(X, first=False)
         inputs, objective = self._scaled(rows), self._fit_state.objective
-        assert isinstance(objective, LabelObjective)  # of the fit, whatever the options are by now
+        assert isinstance(objective, LabelObjective)
         out: Array = np.empty((len(rows), self._layer.out_size or 0), np.float32)
         for batch in in_order([len(row) for row in rows], PREDICT_ROWS):
             x, lengths = pad([inputs[k] for k in batch], np.float32)
@@ -335,6 +350,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
 
 PREDICT_ROWS = 256
+FIXED = ("cell", "hidden_size", "n_layers", "bidirectional", "pool", "memory_steps", "scaling", "missing")
 
 
 class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  # scikit-learn has no types
