@@ -159,7 +159,12 @@ def univariate(seed: int, _: Any) -> dict[str, Any]:
             3,
             {"log": True, "baseline": "seasonal", "scaling": "level", "max_epochs": 300},
         ),
-        ("sunspots", datasets.sunspots(), 22, {"scaling": "series", "max_epochs": 60, "lags": (132,)}),
+        (
+            "sunspots",
+            datasets.sunspots(),
+            22,
+            {"strategy": "encoder-decoder", "scaling": "level", "max_epochs": 60, "lags": (132,)},
+        ),
     ):
         model = RecurrentForecaster(horizon=12, season=12, hidden_size=24, random_state=seed, **chosen)
         with warnings.catch_warnings():

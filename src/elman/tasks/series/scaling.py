@@ -31,7 +31,8 @@ class Standard(NamedTuple):
 
     def apply(self, row: Array) -> Array:
         """Return (T, F) in units of the scale."""
-        scaled: Array = (row - self.mean) / self.scale
+        scaled: Array = row - self.mean
+        scaled /= self.scale
         return scaled
 
 
