@@ -31,29 +31,37 @@ class Labelled(NamedTuple):
     weights: Array
 
 
-class Pooled(NamedTuple):
-    """Outputs of all steps as one: (B, H), and where the gradient goes, to be multiplied with d_pooled."""
-
-    y: Array  # (B, H)
-    spread: Array  # (B, T, H) or what broadcasts to it
-
-
-def pool(kind: str, y: Array, lengths: Array, forward_size: int) -> Pooled:
+def pooled(kind: str, y: Array, lengths: Array, forward_size: int) -> Array:
     """Return one vector for each row of y (B, T, H): its "last" (of each direction), "mean" or "max" over steps."""
-    _, T, H = y.shape
-    valid = np.arange(T) < lengths[:, None]
     if kind == "mean":  # outputs past a row's length are 0
-        spread = (valid / lengths[:, None]).astype(y.dtype)[:, :, None]
-        mean = y.swapaxes(0, 1).sum(axis=0) / lengths[:, None].astype(y.dtype)
-        return Pooled(mean, spread)
+        mean: Array = y.swapaxes(0, 1).sum(axis=0)
+        mean /= lengths[:, None].astype(y.dtype)
+        return mean
+    found: Array = np.take_along_axis(y, _chosen(kind, y, lengths, forward_size)[:, None, :], axis=1)[:, 0]
+    return found
+
+
+def spread(kind: str, y: Array, lengths: Array, forward_size: int) -> Array:
+    """Return the gradient of `pooled` by y for a gradient of ones, (B, T, H) or what broadcasts to it."""
+    if kind == "mean":
+        valid = np.arange(y.shape[1]) < lengths[:, None]
+        share: Array = (valid / lengths[:, None]).astype(y.dtype)[:, :, None]
+        return share
+    ones: Array = np.zeros(y.shape, y.dtype)
+    np.put_along_axis(ones, _chosen(kind, y, lengths, forward_size)[:, None, :], 1, axis=1)
+    return ones
+
+
+def _chosen(kind: str, y: Array, lengths: Array, forward_size: int) -> Array:
+    """Return the step of each row and feature (B, H) that "max" or "last" takes."""
+    _, T, H = y.shape
     if kind == "max":
-        at = np.where(valid[:, :, None], y, -np.inf).argmax(axis=1)  # (B, H)
-    else:
-        at = np.repeat(lengths[:, None] - 1, H, axis=1)
-        at[:, forward_size:] = 0  # the reverse direction ends at the first step
-    spread = np.zeros(y.shape, y.dtype)
-    np.put_along_axis(spread, at[:, None, :], 1, axis=1)
-    return Pooled(np.take_along_axis(y, at[:, None, :], axis=1)[:, 0], spread)
+        valid = np.arange(T) < lengths[:, None]
+        at: Array = np.where(valid[:, :, None], y, -np.inf).argmax(axis=1)
+        return at
+    at = np.repeat(lengths[:, None] - 1, H, axis=1)
+    at[:, forward_size:] = 0  # the reverse direction ends at the first step
+    return at
 
 
 class LabelObjective:
@@ -73,14 +81,15 @@ class LabelObjective:
             y, tape = parts.body.predict(parts.body_params, batch.x, lengths=batch.lengths).y, None
         else:
             y, _, tape = parts.body.forward(parts.body_params, batch.x, lengths=batch.lengths, rng=rng)
-        pooled = pool(self.pool_kind, y, batch.lengths, self.forward_size)
-        value, d_out = self._compare(networks.linear(parts.head, pooled.y), batch)
+        how = self.pool_kind, y, batch.lengths, self.forward_size
+        h = pooled(*how)
+        value, d_out = self._compare(networks.linear(parts.head, h), batch)
         if grads is not None and tape is not None:
             own = self._split(grads)
-            own.head["weight"] += d_out.T @ pooled.y
+            own.head["weight"] += d_out.T @ h
             own.head["bias"] += d_out.sum(axis=0)
             d_pooled = d_out @ parts.head["weight"]
-            parts.body.backward(parts.body_params, tape, pooled.spread * d_pooled[:, None, :], grads=own.body_params)
+            parts.body.backward(parts.body_params, tape, spread(*how) * d_pooled[:, None, :], grads=own.body_params)
         return value
 
     def _compare(self, out: Array, batch: Labelled) -> tuple[float, Array]:
@@ -99,8 +108,9 @@ class LabelObjective:
     def outputs(self, params: Params, x: Array, lengths: Array) -> Array:
         """Return what the linear layer gives for each row, (B, O)."""
         parts = self._split(params)
-        y = parts.body.predict(parts.body_params, x, lengths=lengths).y
-        return networks.linear(parts.head, pool(self.pool_kind, y, lengths, self.forward_size).y)
+        ragged = lengths.min() < x.shape[1]
+        y = parts.body.predict(parts.body_params, x, lengths=lengths if ragged else None).y
+        return networks.linear(parts.head, pooled(self.pool_kind, y, lengths, self.forward_size))
 
 
 def log_softmax(out: Array) -> Array:
