@@ -287,6 +287,29 @@ void cross_entropy(Array<T> y, Ids targets, double smoothing, double scale, Out<
 }
 
 template <class T>
+void adam(Out<T> w, Array<T> g, Out<T> m, Out<T> v, double rate, double beta1, double beta2, double scale,
+          double epsilon) {
+    if (w.ndim() != 1) refuse("native kernels: w must have one axis");
+    const std::int64_t n = static_cast<std::int64_t>(w.shape(0));
+    check("w", w, {n});
+    check("g", g, {n});
+    check("m", m, {n});
+    check("v", v, {n});
+    const Kernels<T>& kernels = of<T>(g_table);
+    nb::gil_scoped_release released;
+    kernels.adam({rate, beta1, beta2, scale, epsilon}, w.data(), g.data(), m.data(), v.data(), n);
+}
+
+template <class T>
+double sum_of_squares(Array<T> x) {
+    if (x.ndim() != 1) refuse("native kernels: x must have one axis");
+    check("x", x, {static_cast<std::int64_t>(x.shape(0))});
+    const Kernels<T>& kernels = of<T>(g_table);
+    nb::gil_scoped_release released;
+    return kernels.sum_of_squares(x.data(), static_cast<std::int64_t>(x.size()));
+}
+
+template <class T>
 void scatter(Ids ids, Array<T> rows, Out<T> table) {
     if (rows.ndim() != 2 || table.ndim() != 2) refuse("native kernels: rows and table must have two axes");
     const std::int64_t N = static_cast<std::int64_t>(rows.shape(0)), O = static_cast<std::int64_t>(rows.shape(1));
@@ -335,6 +358,9 @@ void bind(nb::module_& m) {
     m.def("activate", activate<T>, "activation"_a, "x"_a.noconvert(), "y"_a.noconvert());
     m.def("cross_entropy", cross_entropy<T>, "y"_a.noconvert(), "targets"_a, "smoothing"_a, "scale"_a,
           "losses"_a.noconvert(), "d_y"_a.noconvert());
+    m.def("adam", adam<T>, "w"_a.noconvert(), "g"_a.noconvert(), "m"_a.noconvert(), "v"_a.noconvert(), "rate"_a,
+          "beta1"_a, "beta2"_a, "scale"_a, "epsilon"_a);
+    m.def("sum_of_squares", sum_of_squares<T>, "x"_a.noconvert());
     m.def("scatter", scatter<T>, "ids"_a, "rows"_a.noconvert(), "table"_a.noconvert());
     m.def("read", read<T>, "x"_a.noconvert());
 }

@@ -90,6 +90,11 @@ struct Backward {
 };
 
 // y = x weight^T + bias for N rows.
+// m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  w -= rate m / (scale sqrt(v) + epsilon)
+struct AdamRule {
+    double rate, beta1, beta2, scale, epsilon;
+};
+
 template <class T>
 struct Dense {
     std::int64_t N, I, O;
@@ -126,9 +131,12 @@ struct Kernels {
     void (*dense_backward)(const Dense<T>&, const T* d_y, T* d_x, T* d_weight, T* d_bias);
     void (*activate)(Activation, const T* x, T* y, std::int64_t n);
     void (*exp)(const T* x, T* y, std::int64_t n);
-    // rows of logits (N, V) and a target each -> losses (N,) and their gradient (N, V) times scale; 0 for targets below 0
+    // rows of logits (N, V) and a target each -> losses (N,) and their gradient (N, V) times scale; 0 for targets below
+    // 0
     void (*cross_entropy)(const T* y, const std::int64_t* targets, T smoothing, T scale, std::int64_t N, std::int64_t V,
                           T* losses, T* d_y);
+    void (*adam)(const AdamRule& rule, T* w, const T* g, T* m, T* v, std::int64_t n);
+    double (*sum_of_squares)(const T* x, std::int64_t n);
     void (*scatter)(const std::int64_t* ids, const T* rows, T* table, std::int64_t N, std::int64_t V, std::int64_t O,
                     std::ptrdiff_t table_row, std::ptrdiff_t table_column);
     void (*ctc)(const Ctc<T>&);

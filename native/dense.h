@@ -207,6 +207,52 @@ inline void cross_entropy(const T* y, const index* targets, T smoothing, T scale
     });
 }
 
+// Adam's update of n numbers w with gradients g and moments m and v.
+template <class T>
+inline void adam(const AdamRule& rule, T* w, const T* g, T* m, T* v, index n) {
+    constexpr int L = kLanes<T>;
+    const auto all = [](double x) { return splat(static_cast<T>(x)); };
+    const Vec<T> beta1 = all(rule.beta1), beta2 = all(rule.beta2), rest1 = all(1 - rule.beta1);
+    const Vec<T> rest2 = all(1 - rule.beta2), rate = all(rule.rate), scale = all(rule.scale);
+    const Vec<T> epsilon = all(rule.epsilon);
+    parallel(team_for(16 * double(n)), [&](Team& team, int me) {
+        const Range mine = share(divide_up(n, L), me, team.size);
+        for (index block = mine.from; block < mine.to; ++block) {
+            const index k = block * L;
+            const int lanes = static_cast<int>(std::min<index>(L, n - k));
+            const Vec<T> d = load_first<T>(g + k, lanes);
+            const Vec<T> mean = load_first<T>(m + k, lanes) * beta1 + rest1 * d;
+            const Vec<T> square = load_first<T>(v + k, lanes) * beta2 + rest2 * (d * d);
+            store_first<T>(m + k, mean, lanes);
+            store_first<T>(v + k, square, lanes);
+            const Vec<T> root = sqrt_lanes(square) * scale + epsilon;
+            store_first<T>(w + k, load_first<T>(w + k, lanes) - rate * mean / root, lanes);
+        }
+    });
+}
+
+// The sum of squares in double, in an order that no vector's width changes: 16 sums, then those one after the other.
+template <class T>
+inline double sum_of_squares(const T* x, index n) {
+    constexpr int D = kLanes<double>, parts = 16 / D;
+    typedef T Few __attribute__((vector_size(D * sizeof(T))));
+    f64s sums[parts] = {};
+    index k = 0;
+    for (; k + 16 <= n; k += 16)
+        for (int part = 0; part < parts; ++part) {
+            Few few;
+            std::memcpy(&few, x + k + part * D, sizeof few);
+            const f64s wide = __builtin_convertvector(few, f64s);
+            sums[part] += wide * wide;
+        }
+    double all[16];
+    std::memcpy(all, sums, sizeof all);
+    for (int part = 0; k < n; ++k, ++part) all[part] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+    double total = 0;
+    for (const double sum : all) total += sum;
+    return total;
+}
+
 // table[id] += row, for the rows from the last to the first.
 template <class T>
 inline void scatter(const index* ids, const T* rows, T* table, index N, index V, index O, std::ptrdiff_t table_row,

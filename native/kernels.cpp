@@ -53,8 +53,9 @@ void backward(const Backward<T>& call) {
 
 template <class T>
 constexpr Kernels<T> kernels() {
-    return {pack<T>,     pack_dense<T>,  forward<T>,       forward_bytes<T>, backward<T>, dense<T>, dense_backward<T>,
-            activate<T>, exponential<T>, cross_entropy<T>, scatter<T>,       ctc<T>,      read<T>};
+    return {pack<T>,  pack_dense<T>,     forward<T>,  forward_bytes<T>, backward<T>,
+            dense<T>, dense_backward<T>, activate<T>, exponential<T>,   cross_entropy<T>,
+            adam<T>,  sum_of_squares<T>, scatter<T>,  ctc<T>,           read<T>};
 }
 
 }  // namespace

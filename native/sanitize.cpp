@@ -237,9 +237,13 @@ std::vector<T> dense_and_losses(const Kernels<T>& kernels, index N, index I, ind
     kernels.scatter(ids.p(), d_y.p(), table.p(), N, I, O, O, 1);
     kernels.scatter(ids.p(), d_y.p(), table.p() + I * O, N, I, O, 1, I);
     put_all(all, table);
+    Numbers<T> w(N * I, 1), m(N * I, 0), v(N * I, 0);
+    kernels.adam({0.01, 0.9, 0.999, 1.5, 1e-8}, w.p(), x.p(), m.p(), v.p(), N * I);
+    for (const auto* part : {&w, &m, &v}) put_all(all, *part);
+    require(std::isfinite(kernels.sum_of_squares(x.p(), N * I)), "a sum of squares is not finite");
     require(std::isfinite(kernels.read(x.p(), N * I)), "a sum is not finite");
     require(all_finite(all), "a result is not finite");
-    g_calls += 11;
+    g_calls += 13;
     return all;
 }
 

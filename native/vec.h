@@ -4,6 +4,7 @@
 // The same sources are compiled once for each instruction set, each time into a namespace of its own (ELMAN_ISA).
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -114,6 +115,21 @@ inline f64s splat(double x) { return x - f64s{}; }
 inline f32s fma(f32s a, f32s b, f32s c) { return a * b + c; }
 inline f64s fma(f64s a, f64s b, f64s c) { return a * b + c; }
 #endif
+
+// The root of each lane.
+template <class V>
+inline V sqrt_lanes(V x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(x[0]) == 4) return _mm512_sqrt_ps(x);
+    if constexpr (sizeof(x[0]) == 8) return _mm512_sqrt_pd(x);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(x[0]) == 4) return _mm256_sqrt_ps(x);
+    if constexpr (sizeof(x[0]) == 8) return _mm256_sqrt_pd(x);
+#else
+    for (std::size_t k = 0; k < sizeof x / sizeof x[0]; ++k) x[k] = std::sqrt(x[k]);
+    return x;
+#endif
+}
 
 // The first n lanes of a vector in memory; the others load as 0 and are not written.
 template <class T>

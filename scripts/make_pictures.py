@@ -325,7 +325,7 @@ def draw_forecast(path: Path) -> None:
 def draw_attention(path: Path) -> None:
     """Draw where a translator looked, from what the benchmark of translation measured; it needs a Chinese font."""
     result = json.loads((RESULTS / "accuracy-translation-tatoeba-elman.json").read_text(encoding="utf-8"))
-    looked = result["attention"][1]
+    looked = result["seeds"]["0"]["attention"][1]
     if plots.chinese_font():
         plots.plot_attention(np.array(looked["weights"]), looked["source"], looked["target"], path)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from benchmarks.accuracy import translation  # noqa: E402
 from benchmarks.speed import results  # noqa: E402
 from scripts.papers import refresh  # noqa: E402
 
@@ -61,7 +62,10 @@ SPEED: dict[str, dict[str, Any]] = {
 TRANSLATION = {
     "en": (
         "nmt-tips, Japanese to English, 500 sentences: BLEU",
-        "Tatoeba, English to Chinese, {} pairs, {} steps of both: BLEU by character",
+        {
+            "tatoeba": "Tatoeba, English to Chinese, {} pairs, {} steps of both, {} seeds: BLEU by character",
+            "tanaka": "Tanaka, English to Japanese, {} pairs, {} steps of both, {} seeds: BLEU by character",
+        },
         "the same: nats a character",
         "training, tokens a second, one thread",
         "search with a beam of 5, sentences a second, one thread",
@@ -71,7 +75,10 @@ TRANSLATION = {
     ),
     "zh": (
         "nmt-tips，日译英，500 句：BLEU",
-        "Tatoeba，英译中，{} 对，双方各 {} 步：按字的 BLEU",
+        {
+            "tatoeba": "Tatoeba，英译中，{} 对，双方各 {} 步，{} 个种子：按字的 BLEU",
+            "tanaka": "Tanaka，英译日，{} 对，双方各 {} 步，{} 个种子：按字的 BLEU",
+        },
         "同上：每字奈特数",
         "训练，每秒词元数，单线程",
         "束宽 5 的搜索，每秒句数，单线程",
@@ -129,19 +136,25 @@ def cells_table(language: str, result: dict[str, Any] | None = None) -> str:
 def translation_table(language: str) -> str:
     """Return what translators reach, and how fast: BLEU beside published numbers and beside a twin in PyTorch."""
     tips, beside, nats, training, search, published, same, times = TRANSLATION[language]
-    one, ours, theirs, speed = (
+    one, speed = (
         json.loads((RESULTS / f"accuracy-{name}.json").read_text(encoding="utf-8"))
-        for name in ("nmt_tips", "translation-tatoeba-elman", "translation-tatoeba-torch", "translation-tatoeba-speed")
+        for name in ("nmt_tips", "translation-tatoeba-speed")
     )
     known = published.format(one["published"]["with 200 units"], one["published"]["ensemble"])
-    plan = beside.format(ours["pairs"]["test"], ours["plan"]["steps"])
-    bleus, losses = ([side["test"][what] for side in (ours, theirs)] for what in ("bleu", "nats_per_token"))
+    lines = [("", "Elman", "PyTorch"), (tips, f"{one['test_bleu']:.2f}", known)]
+    for task, words in beside.items():
+        paths = [RESULTS / f"accuracy-translation-{task}-{side}.json" for side in ("elman", "torch")]
+        seeds = json.loads(paths[0].read_text(encoding="utf-8"))["seeds"]
+        first = next(iter(seeds.values()))
+        what = words.format(first["pairs"]["test"], first["plan"]["steps"], len(seeds))
+        ours, theirs = map(translation.means, paths)
+        lines += [
+            (what, f"{ours['bleu']:.2f}", f"{theirs['bleu']:.2f}"),
+            (nats, f"{ours['nats_per_token']:.3f}", f"{theirs['nats_per_token']:.3f}"),
+        ]
     return results.markdown(
         [
-            ("", "Elman", "PyTorch"),
-            (tips, f"{one['test_bleu']:.2f}", known),
-            (plan, f"{bleus[0]:.2f}", f"{bleus[1]:.2f}"),
-            (nats, f"{losses[0]:.3f}", f"{losses[1]:.3f}"),
+            *lines,
             (training, times.format(speed["training_tokens_per_second_ratio"]), same),
             (search, times.format(speed["sentences_per_second_ratio"]), same),
         ]

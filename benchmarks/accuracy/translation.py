@@ -1,12 +1,13 @@
 """Translators of one size, recipe and split, trained by Elman and by PyTorch, and the comparison.
 
-    python benchmarks/accuracy/translation.py tatoeba --side elman
+    python benchmarks/accuracy/translation.py tatoeba --side elman             # seeds 0, 1 and 2
     python benchmarks/accuracy/translation.py tatoeba --side torch
     python benchmarks/accuracy/translation.py tatoeba --compare
     python benchmarks/accuracy/translation.py tatoeba --speed       # both sides by turns: training and search
 
 Tasks: tatoeba (English to Mandarin), tanaka (English to Japanese), both by characters on the target's side. Results are
-benchmarks/results/accuracy-translation-TASK-SIDE.json, SIDE being elman, torch or speed, or --out.
+benchmarks/results/accuracy-translation-TASK-SIDE.json, SIDE being elman, torch or speed, or --out; what each seed gave
+is under its number.
 
 Both sides get the same tokens, lexicon, batches in the same order, sizes, and Adam with the same schedule;
 each draws its own default initial values. The torch side searches as tutorials do: sentence by sentence, its beam being
@@ -41,7 +42,7 @@ class Plan:
     """What both sides do."""
 
     task: str
-    steps: int = 600
+    steps: int = 2000
     batch_size: int = 64
     embedding_size: int = 128
     hidden_size: int = 128
@@ -307,13 +308,11 @@ def prepare(plan: Plan, name: str, threads: int) -> tuple[Any, dict[str, Any], d
 
 
 def run(plan: Plan, name: str, threads: int, out: Path, save: Path | None) -> None:
-    """Train one side, translate, and write what happened, as it happens."""
+    """Train one side from one seed, translate, and write what happened, as it happens."""
     from elman.tasks.translate import bleu, chrf
 
     side, pairs, ids = prepare(plan, name, threads)
     result: dict[str, Any] = {
-        "benchmark": "translation",
-        "side": name,
         "plan": dataclasses.asdict(plan),
         "pairs": {part: len(of_part) for part, of_part in pairs.items()},
         "vocabulary": [len(side_tokens) for side_tokens in tokens_of(side)],
@@ -338,7 +337,7 @@ def run(plan: Plan, name: str, threads: int, out: Path, save: Path | None) -> No
                 f"{name} step {step}/{plan.steps}: loss {loss:.3f}, validation {nats:.4f} nats, {seconds:.0f} s",
                 flush=True,
             )
-            write_json(out, result)
+            record(out, name, plan.seed, result)
     side.recall()
     if save is not None:
         side.translator.save(save)
@@ -362,7 +361,20 @@ def run(plan: Plan, name: str, threads: int, out: Path, save: Path | None) -> No
     if name == "elman":
         result["attention"] = looked(side.translator, [a for a, _ in pairs["dev"]][:6])
     result["complete"] = True
-    write_json(out, result)
+    record(out, name, plan.seed, result)
+
+
+def record(out: Path, side: str, seed: int, result: dict[str, Any]) -> None:
+    """Put what a seed gave into the file, whole or not at all; other seeds stay."""
+    whole = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    seeds = {**whole.get("seeds", {}), str(seed): result}
+    write_json(out, {"benchmark": "translation", "side": side, "seeds": dict(sorted(seeds.items()))})
+
+
+def means(path: Path, part: str = "test") -> dict[str, float]:
+    """Return the means over all seeds of what a part of the pairs gave."""
+    seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"].values()
+    return {what: statistics.mean(s[part][what] for s in seeds) for what in ("bleu", "chrf", "nats_per_token")}
 
 
 def looked(translator: Any, lines: list[str]) -> list[dict[str, Any]]:
@@ -470,16 +482,21 @@ def kernels_name() -> str:
 
 def compare(paths: list[Path], margin: float) -> int:
     """Print both results side by side; return 1 if ours is worse on the test part by more than the margin in BLEU."""
-    ours, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-    if not (ours["complete"] and theirs["complete"]) or ours["plan"] != theirs["plan"]:
-        print("the results are not two complete runs of one plan", file=sys.stderr)
+    seeds = [json.loads(path.read_text(encoding="utf-8"))["seeds"] for path in paths]
+    plans = [{seed: result["plan"] for seed, result in of_side.items()} for of_side in seeds]
+    if plans[0] != plans[1] or not all(result["complete"] for of_side in seeds for result in of_side.values()):
+        print("the results are not complete runs of the same plans", file=sys.stderr)
         return 1
-    print(f"{'':24}{ours['side']:>10}{theirs['side']:>10}")
+    print(f"{'mean of ' + str(len(plans[0])) + ' seeds':24}" + "".join(f"{name:>10}" for name in SIDES))
     for part in ("dev", "test"):
-        for what in ("bleu", "chrf", "nats_per_token"):
-            print(f"{part + ' ' + what:24}{ours[part][what]:10.3f}{theirs[part][what]:10.3f}")
-    print(ours["test"]["signature"])
-    return int(ours["test"]["bleu"] < theirs["test"]["bleu"] - margin)
+        ours, theirs = (means(path, part) for path in paths)
+        for what in ours:
+            print(f"{part + ' ' + what:24}{ours[what]:10.3f}{theirs[what]:10.3f}")
+    for seed in seeds[0]:
+        found = (of_side[seed]["test"]["bleu"] for of_side in seeds)
+        print(f"{'test bleu, seed ' + seed:24}" + "".join(f"{value:10.3f}" for value in found))
+    print(next(iter(seeds[0].values()))["test"]["signature"])
+    return int(ours["bleu"] < theirs["bleu"] - margin)
 
 
 def main() -> int:
@@ -489,10 +506,10 @@ def main() -> int:
     parser.add_argument("--speed", action="store_true", help="measure both sides by turns")
     parser.add_argument("--compare", action="store_true", help="compare two results")
     parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="JSON to write (default: in benchmarks/results)")
-    parser.add_argument("--save", type=Path, help="with --side elman: also write the model")
+    parser.add_argument("--save", type=Path, help="with --side elman: also write the model of the last seed")
     parser.add_argument("--weights", type=Path, help="with --speed: a model of --save that both sides search with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sentences", type=int, default=128)
@@ -500,7 +517,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ELMAN_NUM_THREADS"):
         os.environ[name] = str(arguments.threads)  # read when NumPy is imported
-    plan = Plan(arguments.task, steps=arguments.steps, seed=arguments.seed)
+    plan = Plan(arguments.task, steps=arguments.steps, seed=arguments.seeds[0])
     paths = [RESULTS / f"accuracy-translation-{plan.task}-{side}.json" for side in SIDES]
     if arguments.compare:
         return compare(paths, arguments.margin)
@@ -513,7 +530,8 @@ def main() -> int:
     if arguments.save is not None and arguments.side != "elman":
         parser.error("--save goes with --side elman")
     out = arguments.out or paths[list(SIDES).index(arguments.side)]
-    run(plan, arguments.side, arguments.threads, out, arguments.save)
+    for seed in arguments.seeds:
+        run(dataclasses.replace(plan, seed=seed), arguments.side, arguments.threads, out, arguments.save)
     return 0
 
 

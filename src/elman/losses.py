@@ -187,7 +187,7 @@ def _prepare(name: str, y: Any, targets: Any, lengths: Any, *, ids: bool = False
         raise ValueError(f"{name}: targets must be {expected} for y {y.shape}, got {targets.shape}")
     valid = None
     if lengths is not None:
-        if y.ndim < 2:
+        if targets.ndim < 2:
             raise ValueError(f"{name}: lengths go with y (B, T, ...), got {y.shape}")
         B, T = y.shape[:2]
         valid = np.arange(T) < checks.row_lengths(name, lengths, B, T)[:, None]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from elman import checks
+from elman import checks, kernels
 from elman.params import Array, Params
 
 # ------------------------------------------------------------------------------------------------------ schedules
@@ -88,7 +88,6 @@ Rate: TypeAlias = "float | Schedule"
 # ----------------------------------------------------------------------------------------------------- optimisers
 
 
-_BLOCK = 1 << 14  # numbers that are updated at once: with their moments and what is in between they stay in the cache
 _RANGES = {  # of the options of all optimisers
     "learning_rate": (0, math.inf),
     "momentum": (0, 1),
@@ -130,6 +129,7 @@ class Optimizer(abc.ABC):
                 checks.in_range(name, field.name, value, low, high, open_high=high == 1)
 
     n_moments = 0
+    _block = 1 << 14  # numbers that are updated at once: with all that is in between they stay in the cache
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the update that follows `step` updates."""
@@ -142,9 +142,10 @@ class Optimizer(abc.ABC):
     def update(self, params: Params, grads: Params, state: OptimizerState) -> OptimizerState:
         """Change the parameters in place by one update and return the state after it; gradients stay as they are."""
         vectors = (params.flat, grads.flat, *(moment.flat for moment in state.moments))
-        for start in range(0, params.flat.size, _BLOCK):
-            w, g, *moments = (vector[start : start + _BLOCK] for vector in vectors)
-            self._change(w, g, self.rate(state.step), state.step + 1, *moments)
+        rate = self.rate(state.step)
+        for start in range(0, params.flat.size, self._block):
+            w, g, *moments = (vector[start : start + self._block] for vector in vectors)
+            self._change(w, g, rate, state.step + 1, *moments)
         return OptimizerState(state.step + 1, state.moments)
 
     @abc.abstractmethod
@@ -195,16 +196,12 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
 
     n_moments = 2
+    _block = 1 << 62  # its kernel sees to it
 
     def _change(self, w: Array, g: Array, rate: float, n: int, *moments: Array) -> None:
         m, v = moments
-        m *= self.beta1
-        m += (1 - self.beta1) * g
-        v *= self.beta2
-        v += (1 - self.beta2) * (g * g)
-        root = np.sqrt(v / (1 - self.beta2**n))
-        root += self.epsilon
-        w -= (rate / (1 - self.beta1**n)) * m / root
+        first, second = 1 / (1 - self.beta1**n), math.sqrt(1 / (1 - self.beta2**n))
+        kernels.active().adam(w, g, m, v, rate * first, self.beta1, self.beta2, second, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -267,7 +264,7 @@ def global_norm(arrays: Iterable[Array]) -> float:
     """Return the root of the sum of all squares, also where the squares would overflow; inf or NaN if one number is."""
     arrays = [array for array in arrays if array.size]
     with np.errstate(over="ignore", under="ignore"):
-        squares = sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays)
+        squares = sum(kernels.active().sum_of_squares(array) for array in arrays)
         if 1e-300 < squares < math.inf:
             return math.sqrt(squares)
         largest = max((float(np.abs(array).max()) for array in arrays), default=0.0)

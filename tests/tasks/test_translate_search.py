@@ -291,6 +291,32 @@ def test_norms_that_do_not_exist(kind, alpha):
         LengthNorm(kind, alpha)
 
 
+class Lost:
+    """A writer of two sources; from the second step on the first text of the first one cannot go on."""
+
+    def __init__(self, V):
+        self.logits = np.random.default_rng(0).standard_normal((2, 2, V)).astype("f4")
+        self.n_steps = 0
+
+    def step(self, ids, state):
+        self.n_steps += 1
+        logits = self.logits[: len(ids), : ids.shape[1]].copy()
+        if self.n_steps == 2:
+            logits[0, 0] = -np.inf
+        return logits, state, None
+
+    def keep(self, rows):
+        self.logits = self.logits[rows]
+
+
+@pytest.mark.parametrize("V", [5, 70])
+def test_a_text_that_nothing_can_go_on_is_left_and_others_go_on(V):
+    with np.errstate(invalid="ignore"):
+        found = beam_search(Lost(V), np.zeros((2, 1)), 2, beam=2, max_length=4, forbidden=(BEGIN,))
+    assert all(np.isfinite(texts[0].log_prob) for texts in found)
+    assert all(texts[0].ids[-1] == END for texts in found)
+
+
 @pytest.mark.parametrize("V", [3, 31, 32, 70, 320])
 @pytest.mark.parametrize("n", [1, 4, 6])
 def test_the_largest_are_those_of_a_sort(V, n):

@@ -198,3 +198,34 @@ def test_softmax_cross_entropy_is_its_formula_where_targets_count(twin, dtype, s
     time_major = np.ascontiguousarray(y.swapaxes(0, 1)).swapaxes(0, 1)
     again = twin.softmax_cross_entropy(time_major, targets, smoothing, 0.25)
     assert_same(again, (losses, d_y))
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+@pytest.mark.parametrize("n", [0, 1, 17, 40_000])
+def test_adam_is_its_formula_in_place(twin, dtype, n):
+    rng = np.random.default_rng(0)
+    w, g, m, v = rng.standard_normal((4, n)).astype(dtype)
+    v = np.abs(v)
+    wide_m = 0.9 * m.astype("f8") + 0.1 * g
+    wide_v = 0.99 * v.astype("f8") + 0.01 * g.astype("f8") ** 2
+    wanted = w - 0.01 * wide_m / (1.5 * np.sqrt(wide_v) + 1e-8)
+    before = g.copy()
+    twin.adam(w, g, m, v, 0.01, 0.9, 0.99, 1.5, 1e-8)
+    assert w.dtype == dtype
+    assert_close(w, wanted)
+    assert_close(m, wide_m)
+    assert_close(v, wide_v)
+    assert_same(g, before)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+@pytest.mark.parametrize("shape", [(0,), (1,), (15,), (16,), (33, 7), (40, 1001)])
+def test_a_sum_of_squares_is_summed_in_double(twin, dtype, shape):
+    x = 1e25 * np.random.default_rng(0).standard_normal(shape).astype(dtype)  # its squares are too large for a float32
+    wide = x.astype("f8")
+    for part, exact in ((x, wide), (x.T, wide.T), (x[..., ::2], wide[..., ::2])):
+        assert twin.sum_of_squares(part) == pytest.approx(np.sum(exact**2), rel=1e-13)
+    for odd in (np.inf, np.nan):
+        assert not np.isfinite(twin.sum_of_squares(np.append(x, np.array(odd, dtype))))

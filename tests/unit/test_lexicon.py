@@ -73,3 +73,27 @@ def test_nothing_to_say_is_the_background(k, n_rows):
     odds = words.add_to(y, np.full((n_rows, S, T), 1 / T))
     assert_close(y, np.broadcast_to(np.log(0.1 * background), y.shape))
     assert not words.backward(y, odds).any()
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+def test_a_rare_background_gives_finite_logits(dtype):
+    background = np.full(V, 1e-30)
+    background[0] = 1 - 1e-29
+    words = look_up(Lexicon(np.full((1, 1), 3), np.ones((1, 1)), background), np.zeros((T, B), int), np.dtype(dtype))
+    y = np.zeros((B, S, V), dtype)
+    words.add_to(y, np.full((B, S, T), 1 / T, dtype))
+    assert_close(y[:, :, 3], np.full((B, S), np.log(0.9 + 1e-31)))
+
+
+@pytest.mark.parametrize(
+    ("lexicon", "words"),
+    [
+        (Lexicon(np.full((1, 2), -1), np.ones((1, 2)) / 2, np.full(V, 1 / V)), "must name target tokens from 0 to 8"),
+        (Lexicon(np.full((1, 2), V), np.ones((1, 2)) / 2, np.full(V, 1 / V)), "must name target tokens from 0 to 8"),
+        (Lexicon(np.zeros((1, 2), int), np.ones((1, 2)) / 2, np.eye(V)[0]), "must be at least 1e-30"),
+        (Lexicon(np.zeros((1, 2), int), np.ones((1, 2)) / 2, np.full(V, np.nan)), "must be at least 1e-30"),
+    ],
+)
+def test_a_lexicon_that_cannot_be_is_refused(lexicon, words):
+    with pytest.raises(ValueError, match=words):
+        look_up(lexicon, np.zeros((T, B), int), np.dtype("f4"))

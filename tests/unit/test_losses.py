@@ -231,6 +231,18 @@ def test_label_smoothing_moves_a_share_of_the_target_to_all_outputs(lengths):
     assert (up - down) / 2e-6 == pytest.approx(np.sum(found.d_y * direction), rel=1e-7)
 
 
+def test_cross_entropy_of_several_targets_a_step():
+    rng = np.random.default_rng(0)
+    y, targets = rng.standard_normal((B, T, 2, V)), rng.integers(0, V, (B, T, 2))
+    lengths = [4, 0, 2]
+    found = losses.cross_entropy(y, targets, lengths=lengths)
+    parts = [losses.cross_entropy(y[:, :, k], targets[:, :, k], lengths=lengths) for k in range(2)]
+    assert found.value == pytest.approx(np.mean([part.value for part in parts]), rel=1e-12)
+    assert_close(found.d_y, np.stack([part.d_y for part in parts], axis=2) / 2)
+    with pytest.raises(ValueError, match="lengths go with y"):
+        losses.cross_entropy(y[0, :, 0], targets[0, :, 0], lengths=[1, 1, 1, 1])
+
+
 def test_empty_batches_warn():
     for y in (np.zeros((0, 3, 5)), np.zeros((2, 0, 5)), []):
         targets = [] if isinstance(y, list) else np.zeros(y.shape[:2], int)

@@ -138,7 +138,9 @@ def test_products_activations_and_losses_on_any_number_of_threads():
     for threads in (1, 2, 3, 4):
         with settings(threads=threads):
             loss = kernels.active().softmax_cross_entropy(logits, targets)
-            results.append((passes(made, x, ()), passes(wide, one_row, ()), loss))
+            w, m, v = (np.ones(200_001, "f4") for _ in range(3))
+            kernels.active().adam(w, np.resize(logits, w.shape), m, v, 0.01, 0.9, 0.99, 1.5, 1e-8)
+            results.append((passes(made, x, ()), passes(wide, one_row, ()), loss, (w, m, v)))
     assert_same(results[1:], [results[0]] * 3)
 
 
@@ -296,7 +298,10 @@ def everything(B=5, T=7):
             dense = model(Linear(SIZES[k][0], H, activation=("tanh", "sigmoid", "relu")[k % 3]), dtype)
             results.append(passes(dense, x, ()))
             logits = 3 * rng.standard_normal((6, H)).astype(dtype)
-            results.append(kernels.active().softmax_cross_entropy(logits, rng.integers(0, H, 6)))
+            results.append(kernels.active().softmax_cross_entropy(logits, rng.integers(0, H, 6), 0.1 * (k % 2), 0.5))
+        w, g, m, v = rng.standard_normal((4, 401)).astype(dtype)
+        kernels.active().adam(w, g, m, np.abs(v), 0.01, 0.9, 0.99, 1.5, 1e-8)
+        results += [w, m, np.array(kernels.active().sum_of_squares(g))]
         made = model(language_model(), dtype)
         results.append(passes(made, *given(made, B, T)))
         made = model(LSTM(9, 300), dtype)  # sums long enough to be cut into slices

@@ -114,6 +114,17 @@ def softmax_cross_entropy(  # noqa: D103
     return losses, d_y
 
 
+def adam(  # noqa: D103
+    w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, scale: float, epsilon: float
+) -> None:
+    _native.adam(w, _whole(g), m, v, rate, beta1, beta2, scale, epsilon)
+
+
+def sum_of_squares(x: Array) -> float:  # noqa: D103
+    floats = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+    return float(_native.sum_of_squares(_whole(floats).reshape(-1)))
+
+
 # ----------------------------------------------------------------------------------------------------- recurrences
 
 

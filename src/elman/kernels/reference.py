@@ -20,6 +20,8 @@ from elman.kernels.spec import (
 )
 from elman.params import Array
 
+BLOCK = 1 << 14  # numbers that are updated at once: with all that is in between they stay in the cache
+
 # ---------------------------------------------------------------------------------------------------- activations
 
 
@@ -112,6 +114,24 @@ def softmax_cross_entropy(y: Array, targets: Array, smoothing: float = 0.0, scal
     d_y[~counts] = 0
     losses[~counts] = 0
     return losses[..., 0], d_y
+
+
+def adam(
+    w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, scale: float, epsilon: float
+) -> None:
+    """Do Adam's update in place on vectors w (N,) with gradients g and moments m and v."""
+    for start in range(0, len(w), BLOCK):
+        w_at, g_at, m_at, v_at = (vector[start : start + BLOCK] for vector in (w, g, m, v))
+        m_at *= beta1
+        m_at += (1 - beta1) * g_at
+        v_at *= beta2
+        v_at += (1 - beta2) * (g_at * g_at)
+        w_at -= rate * m_at / (scale * np.sqrt(v_at) + epsilon)
+
+
+def sum_of_squares(x: Array) -> float:
+    """Return the sum of the squares of x, float32 or float64 of any shape, in double."""
+    return float(np.square(x, dtype=np.float64).sum())
 
 
 # --------------------------------------------------------------------------------------------- walking over time

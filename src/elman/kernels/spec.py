@@ -132,6 +132,20 @@ class Kernels(Protocol):
         negative, it and its gradient are 0, whatever y is.
         """
 
+    def adam(
+        self, w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, scale: float, epsilon:
+        float,
+    ) -> None:  # fmt: skip
+        """Do Adam's update in place on vectors w (N,) with gradients g and moments m and v.
+
+        ::
+
+            m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2;   w -= rate m / (scale sqrt(v) + epsilon)
+        """
+
+    def sum_of_squares(self, x: Array) -> float:
+        """Return the sum of the squares of x, float32 or float64 of any shape, in double."""
+
     def rnn_forward(
         self, x: Array, state: RNNState, weights: Weights, steps: Steps, activation: str, *, keep: bool
     ) -> KernelForward:

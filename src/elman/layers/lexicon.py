@@ -9,6 +9,7 @@ import numpy as np
 from elman.params import Array
 
 BACKGROUND = 0.1  # share of the background in what a lexicon says
+LEAST = 1e-30  # of the background, so that odds are finite
 
 
 class Lexicon(NamedTuple):
@@ -64,26 +65,27 @@ class Words(NamedTuple):
 
 
 def look_up(lexicon: Lexicon, source: Array, dtype: Any) -> Words:
-    """Return what a lexicon says of sources (T, B)."""
+    """Return what a lexicon says of sources (T, B); ValueError for ids and a background that cannot be."""
     T, B = source.shape
     V = len(lexicon.background)
-    background = BACKGROUND * lexicon.background
+    if not (lexicon.background >= LEAST).all():
+        raise ValueError(f"EncoderDecoder: the background of a lexicon must be at least {LEAST:g}")
+    background = BACKGROUND * lexicon.background.astype(dtype)
     ids = source.swapaxes(0, 1)
-    targets = lexicon.ids[ids].astype(np.int64, copy=False)  # (B, T, k)
-    odds = (1 - BACKGROUND) * lexicon.p[ids] / background[targets]
+    targets = lexicon.ids[ids]  # (B, T, k)
+    if targets.size and not 0 <= targets.min() <= targets.max() < V:
+        raise ValueError(f"EncoderDecoder: a lexicon must name target tokens from 0 to {V - 1}")
+    odds = (1 - BACKGROUND) * lexicon.p[ids].astype(dtype) / background[targets]
     row, step = np.arange(B)[:, None, None], np.arange(T)[:, None]
-    met, place = np.unique((targets + V * row).ravel(), return_inverse=True)
-    of = met // V  # the row of each token that is met
-    starts = np.searchsorted(of, np.arange(B + 1))
-    counts = np.diff(starts)
-    U = int(counts.max(initial=0))
-    column = np.arange(len(met)) - starts[of]
-    first = np.arange(U) < counts[:, None]
-    words = np.zeros((B, U), np.int64)
-    words[of, column] = met % V
-    table = np.zeros((B, T, U), dtype)
-    np.add.at(table, (row, step, column[place].reshape(targets.shape)), odds.astype(dtype))
-    if U:
-        words = np.where(first, words, words[:, :1])
-        table = np.where(first[:, None], table, table[:, :, :1])
-    return Words(words, table, first[:, None].astype(dtype), np.log(background).astype(dtype))
+    named = np.zeros((B, V), bool)
+    named[row, targets] = True
+    column = np.cumsum(named, axis=1) - 1  # of each token that a row names
+    counts = named.sum(axis=1)
+    first = np.arange(counts.max(initial=0)) < counts[:, None]  # (B, U)
+    words = np.zeros(first.shape, np.intp)
+    words[first] = np.nonzero(named)[1]
+    table = np.zeros((B, T, first.shape[1]), dtype)
+    np.add.at(table, (row, step, column[row, targets]), odds)
+    np.copyto(words, words[:, :1].copy(), where=~first)
+    np.copyto(table, table[:, :, :1].copy(), where=~first[:, None])
+    return Words(words, table, first[:, None].astype(dtype), np.log(background))

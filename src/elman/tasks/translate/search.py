@@ -162,6 +162,7 @@ def _choose(
         log_sum = np.log(np.exp(logits - largest[:, :, None]).sum(axis=2, dtype=np.float64)) + largest
     offset = totals - log_sum  # (b, k)
     values = logits + offset[:, :, None].astype(logits.dtype)
+    values[largest == -np.inf] = -np.inf  # a text that nothing can go on
     values[:, :, list(forbidden)] = -np.inf
     if last.any():
         end = values[last, :, END]

@@ -25,6 +25,7 @@ from elman.layers import (
     Sequential,
     stack,
 )
+from elman.layers.lexicon import LEAST
 from elman.losses import Smoothed
 from elman.model import Model, load_all
 from elman.optim import Adam, Cosine, Warmup
@@ -183,7 +184,7 @@ class Translator:
             attention_size=H,
         )
         model = layer.init(seed)
-        _spread(model.params, np.random.default_rng([seed, 1]))
+        _spread(model.params, np.random.default_rng([seed, 1]), recurrent=cell == "lstm")
         return cls(model, source, target)
 
     # ---------------------------------------------------------------------------------------------------- training
@@ -392,16 +393,20 @@ class Translator:
             raise ValueError(f"{path}: damaged: {error}") from error
 
 
-def _spread(params: Params, rng: np.random.Generator) -> None:
-    """Draw all products of inputs anew, uniform within 1 / sqrt(inputs); recurrent ones and vectors of tokens stay.
+def _spread(params: Params, rng: np.random.Generator, recurrent: bool) -> None:
+    """Draw matrices anew, uniform within 1 / sqrt(inputs), those of the output 1.5 times as wide; embeddings stay.
 
     Embeddings are standard normal, so Glorot's wider range would begin with gates that are nearly shut or open.
-    Measured on Tatoeba after 180 steps: 2.84 nats a character with it, 2.80 with this one, and 2.75 without a forget
-    bias as well.
+    Measured on Tatoeba after 180 steps: 2.84 nats a character with it, 2.80 without, and 2.75 without a forget bias as
+    well. After 600 steps on Tanaka and Tatoeba, means of two seeds: 2.065 and 2.396 with orthogonal recurrent matrices
+    and a plain output, 2.043 and 2.382 so.
     """
     for name, weight in params.items():
-        if weight.ndim == 2 and "weight_hh" not in name and name not in ("encoder.0.weight", "decoder.0.weight"):
-            weight[...] = rng.uniform(-1, 1, weight.shape) / np.sqrt(weight.shape[1])
+        if weight.ndim != 2 or name in ("encoder.0.weight", "decoder.0.weight"):
+            continue
+        if recurrent or "weight_hh" not in name:
+            wider = 1.5 if name.startswith("output.") else 1.0
+            weight[...] = wider * rng.uniform(-1, 1, weight.shape) / np.sqrt(weight.shape[1])
 
 
 def _read_lexicon(tensors: dict[str, Array], layer: EncoderDecoder, n_target: int) -> Lexicon | None:
@@ -416,7 +421,8 @@ def _read_lexicon(tensors: dict[str, Array], layer: EncoderDecoder, n_target: in
     layer.check_lexicon(lexicon)
     if ids.dtype.kind not in "ui" or not ((ids >= 0) & (ids < n_target)).all():
         raise ValueError(f"ids of its lexicon must be integers from 0 to {n_target - 1}")
-    if not ((p >= 0).all() and (p.sum(axis=1) < 1.001).all() and (background > 0).all() and background.sum() < 1.001):
+    likely = (p >= 0).all() and (p.sum(axis=1) < 1.001).all()
+    if not (likely and (background >= LEAST).all() and background.sum() < 1.001):
         raise ValueError("its lexicon does not hold probabilities")
     return lexicon
 
