@@ -67,11 +67,11 @@ TRANSLATION = {
             "tanaka": "Tanaka, English to Japanese, {} pairs, {} steps of both, {} seeds: BLEU by character",
         },
         "the same: nats a character",
-        "training, tokens a second, one thread",
-        "search with a beam of 5, sentences a second, one thread",
+        "training, tokens a second, one thread, with a lexicon / without",
+        "search with a beam of 5, sentences a second, one thread, likewise",
         "published elsewhere: {}, of several models {}",
         "1",
-        "{:.2f} times",
+        "{:.2f} / {:.2f} times",
     ),
     "zh": (
         "nmt-tips，日译英，500 句：BLEU",
@@ -80,11 +80,11 @@ TRANSLATION = {
             "tanaka": "Tanaka，英译日，{} 对，双方各 {} 步，{} 个种子：按字的 BLEU",
         },
         "同上：每字奈特数",
-        "训练，每秒词元数，单线程",
-        "束宽 5 的搜索，每秒句数，单线程",
+        "训练，每秒词元数，单线程，有词典 / 无词典",
+        "束宽 5 的搜索，每秒句数，单线程，同上",
         "别处已发表：{}，多个模型 {}",
         "1",
-        "{:.2f} 倍",
+        "{:.2f} / {:.2f} 倍",
     ),
 }
 
@@ -144,10 +144,10 @@ def translation_table(language: str) -> str:
     lines = [("", "Elman", "PyTorch"), (tips, f"{one['test_bleu']:.2f}", known)]
     for task, words in beside.items():
         paths = [RESULTS / f"accuracy-translation-{task}-{side}.json" for side in ("elman", "torch")]
-        seeds = json.loads(paths[0].read_text(encoding="utf-8"))["seeds"]
-        first = next(iter(seeds.values()))
-        what = words.format(first["pairs"]["test"], first["plan"]["steps"], len(seeds))
-        ours, theirs = map(translation.means, paths)
+        sides = [translation.read(path) for path in paths]
+        first = next(iter(sides[0].values()))
+        what = words.format(first["pairs"]["test"], first["plan"]["steps"], len(sides[0]))
+        ours, theirs = map(translation.means, sides)
         lines += [
             (what, f"{ours['bleu']:.2f}", f"{theirs['bleu']:.2f}"),
             (nats, f"{ours['nats_per_token']:.3f}", f"{theirs['nats_per_token']:.3f}"),
@@ -155,8 +155,10 @@ def translation_table(language: str) -> str:
     return results.markdown(
         [
             *lines,
-            (training, times.format(speed["training_tokens_per_second_ratio"]), same),
-            (search, times.format(speed["sentences_per_second_ratio"]), same),
+            *(
+                (what, times.format(*(speed[name][f"{key}_ratio"] for name in ("lexicon", "no lexicon"))), same)
+                for what, key in ((training, "training_tokens_per_second"), (search, "sentences_per_second"))
+            ),
         ]
     )
 

@@ -52,6 +52,7 @@ class Plan:
     clip_norm: float = 1.0
     label_smoothing: float = 0.1
     beam: int = 5
+    lexicon: bool = True
     seed: int = 0
     validations: int = 10
 
@@ -245,10 +246,9 @@ def make_torch(plan: Plan, n_source: int, n_target: int, lexicon: Any) -> Any:
             self.combine = nn.Linear(2 * H, H)
             self.output = nn.Linear(H, n_target)
             self.drop = nn.Dropout(plan.dropout)
-            table = torch.zeros(n_source, n_target)
-            table.scatter_add_(1, torch.tensor(lexicon.ids).long(), torch.tensor(lexicon.p))
-            self.register_buffer("table", table, persistent=False)
-            self.register_buffer("background", torch.tensor(lexicon.background), persistent=False)
+            if lexicon is not None:
+                self.ids, self.p = torch.tensor(lexicon.ids).long(), torch.tensor(lexicon.p)
+                self.background = torch.tensor(lexicon.background)
 
         def read(self, source: Any, lengths: Any) -> tuple[Any, Any, Any]:
             x = self.drop(self.source(source))
@@ -257,17 +257,24 @@ def make_torch(plan: Plan, n_source: int, n_target: int, lexicon: Any) -> Any:
             memory = self.drop(memory + x)
             ends = torch.cat([memory[:, 0], memory[torch.arange(len(source)), lengths - 1]], -1)
             h, c = torch.tanh(self.bridge(ends)).chunk(2, -1)
-            return (memory, self.key(memory), self.table[source]), (h[None].contiguous(), c[None].contiguous())
+            read = (memory, self.key(memory))
+            if lexicon is not None:
+                read = (*read, self.ids[source], self.p[source])
+            return read, (h[None].contiguous(), c[None].contiguous())
 
         def attend(self, q: Any, read: Any, hidden: Any = None) -> tuple[Any, Any]:
-            memory, keys, words = read
+            memory, keys, *words = read
             scores = torch.bmm(q, keys.transpose(1, 2)) / math.sqrt(q.shape[-1])
             if hidden is not None:
                 scores = scores.masked_fill(hidden[:, None], -math.inf)
             weights = torch.softmax(scores, -1)
             mixed = torch.tanh(self.combine(torch.cat([torch.bmm(weights, memory), q], -1)))
-            known = torch.log(0.9 * torch.bmm(weights, words) + 0.1 * self.background)
-            return self.output(self.drop(mixed)) + known, weights
+            y = self.output(self.drop(mixed))
+            if words:  # (B, T, k): scattered, which is faster than a product with a table of all words
+                ids, p = words[0].flatten(1)[:, None].expand(-1, q.shape[1], -1), words[1]
+                known = torch.zeros_like(y).scatter_add(2, ids, (weights[..., None] * p[:, None]).flatten(2))
+                y = y + torch.log(0.9 * known + 0.1 * self.background)
+            return y, weights
 
         def forward(self, source: Any, lengths: Any, target: Any) -> Any:
             read, state = self.read(source, lengths)
@@ -302,7 +309,8 @@ def prepare(plan: Plan, name: str, threads: int) -> tuple[Any, dict[str, Any], d
         shortcut=True,
         seed=plan.seed,
     )
-    translator.learn_lexicon(translator.encode(pairs["train"]))
+    if plan.lexicon:
+        translator.learn_lexicon(translator.encode(pairs["train"]))
     ids = {part: translator.encode(of_part) for part, of_part in pairs.items()}
     return SIDES[name](plan, translator, ids["train"], threads), pairs, ids
 
@@ -365,16 +373,26 @@ def run(plan: Plan, name: str, threads: int, out: Path, save: Path | None) -> No
 
 
 def record(out: Path, side: str, seed: int, result: dict[str, Any]) -> None:
-    """Put what a seed gave into the file, whole or not at all; other seeds stay."""
-    whole = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    seeds = {**whole.get("seeds", {}), str(seed): result}
-    write_json(out, {"benchmark": "translation", "side": side, "seeds": dict(sorted(seeds.items()))})
+    """Put what a seed gave into the file, whole or not at all; other seeds of the same plan stay."""
+    seeds = json.loads(out.read_text(encoding="utf-8"))["seeds"] if out.exists() else {}
+    kept = {key: old for key, old in seeds.items() if {**old["plan"], "seed": seed} == result["plan"]}
+    kept[str(seed)] = result
+    write_json(
+        out, {"benchmark": "translation", "side": side, "seeds": {key: kept[key] for key in sorted(kept, key=int)}}
+    )
 
 
-def means(path: Path, part: str = "test") -> dict[str, float]:
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what each seed gave; ValueError where one is not complete."""
+    seeds: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+    if not seeds or not all(result["complete"] for result in seeds.values()):
+        raise ValueError(f"{path}: not all seeds are complete")
+    return seeds
+
+
+def means(seeds: dict[str, dict[str, Any]], part: str = "test") -> dict[str, float]:
     """Return the means over all seeds of what a part of the pairs gave."""
-    seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"].values()
-    return {what: statistics.mean(s[part][what] for s in seeds) for what in ("bleu", "chrf", "nats_per_token")}
+    return {what: statistics.mean(s[part][what] for s in seeds.values()) for what in ("bleu", "chrf", "nats_per_token")}
 
 
 def looked(translator: Any, lines: list[str]) -> list[dict[str, Any]]:
@@ -392,8 +410,33 @@ def tokens_of(side: Any) -> tuple[Any, Any]:
 
 
 def speed(plan: Plan, threads: int, out: Path, rounds: int, steps: int, sentences: int, weights: Path | None) -> None:
+    """Measure both sides by turns, with the lexicon and without one, and write what was found."""
+    result: dict[str, Any] = {
+        "benchmark": "translation speed",
+        "plan": dataclasses.asdict(plan),
+        "versions": {"python": platform.python_version()},
+        "kernels": kernels_name(),
+        "cpu": cpu_name(),
+        "threads": threads,
+        "sentences": sentences,
+        "trained_weights": weights is not None,
+    }
+    for lexicon in (True, False):
+        name = "lexicon" if lexicon else "no lexicon"
+        found = by_turns(dataclasses.replace(plan, lexicon=lexicon), threads, rounds, steps, sentences, weights)
+        result["versions"] |= found.pop("versions")
+        result[name] = found
+        for what in ("training_tokens_per_second", "sentences_per_second"):
+            ours, theirs = (statistics.median(found[what][side]) for side in SIDES)
+            found[f"{what}_ratio"] = round(ours / theirs, 3)
+            print(f"{name}, {what}: {ours:,.1f} and {theirs:,.1f}, {ours / theirs:.2f} times", flush=True)
+    write_json(out, result)
+
+
+def by_turns(plan: Plan, threads: int, rounds: int, steps: int, sentences: int, weights: Path | None) -> dict[str, Any]:
     """Measure both sides by turns: training steps on the same batches, and search on the same sentences and weights."""
-    sides, pairs, _ = {}, None, None
+    sides: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for name in SIDES:
         sides[name], pairs, _ = prepare(plan, name, threads)
     if weights is not None:
@@ -417,27 +460,12 @@ def speed(plan: Plan, threads: int, out: Path, rounds: int, steps: int, sentence
         for name, walk in walks.items():
             done = [next(walk) for _ in range(steps)]
             trained[name].append(sum(tokens for _, tokens, _ in done) / sum(seconds for _, _, seconds in done))
-    result = {
-        "benchmark": "translation speed",
-        "plan": dataclasses.asdict(plan),
-        "versions": {
-            "python": platform.python_version(),
-            **{k: v for s in sides.values() for k, v in s.versions.items()},
-        },
-        "kernels": kernels_name(),
-        "cpu": cpu_name(),
-        "threads": threads,
-        "sentences": len(lines),
-        "trained_weights": weights is not None,
+    return {
+        "versions": {key: value for side in sides.values() for key, value in side.versions.items()},
         "same_translations": agree,
         "training_tokens_per_second": {name: [round(x) for x in values] for name, values in trained.items()},
         "sentences_per_second": {name: [round(x, 2) for x in values] for name, values in searched.items()},
     }
-    for what in ("training_tokens_per_second", "sentences_per_second"):
-        ours, theirs = (statistics.median(result[what][name]) for name in SIDES)
-        result[f"{what}_ratio"] = round(ours / theirs, 3)
-        print(f"{what}: {ours:,.1f} and {theirs:,.1f}, {ours / theirs:.2f} times")
-    write_json(out, result)
 
 
 def share_weights(ours: ElmanSide, theirs: TorchSide, path: Path) -> None:
@@ -482,14 +510,14 @@ def kernels_name() -> str:
 
 def compare(paths: list[Path], margin: float) -> int:
     """Print both results side by side; return 1 if ours is worse on the test part by more than the margin in BLEU."""
-    seeds = [json.loads(path.read_text(encoding="utf-8"))["seeds"] for path in paths]
+    seeds = [read(path) for path in paths]
     plans = [{seed: result["plan"] for seed, result in of_side.items()} for of_side in seeds]
-    if plans[0] != plans[1] or not all(result["complete"] for of_side in seeds for result in of_side.values()):
-        print("the results are not complete runs of the same plans", file=sys.stderr)
+    if plans[0] != plans[1]:
+        print("the results are not runs of the same plans", file=sys.stderr)
         return 1
     print(f"{'mean of ' + str(len(plans[0])) + ' seeds':24}" + "".join(f"{name:>10}" for name in SIDES))
     for part in ("dev", "test"):
-        ours, theirs = (means(path, part) for path in paths)
+        ours, theirs = (means(of_side, part) for of_side in seeds)
         for what in ours:
             print(f"{part + ' ' + what:24}{ours[what]:10.3f}{theirs[what]:10.3f}")
     for seed in seeds[0]:

@@ -17,7 +17,9 @@ def fill_padding(steps: Array, lengths: Array, values: Array | None = None) -> N
 
 
 def without_padding(steps: Array, lengths: Array) -> Array:
-    """Return a copy of an array (T, B, ...), its padded steps 0."""
+    """Return an array (T, B, ...) whose padded steps are 0: itself where they are, else a copy."""
+    if not any(steps[lengths[b] :, b].any() for b in np.flatnonzero(lengths < len(steps)).tolist()):
+        return steps
     copy: Array = steps.copy(order="K")
     fill_padding(copy, lengths)
     return copy

@@ -1,4 +1,4 @@
-"""The benchmarks of speed: the grid, the timing, and what is said of a result. No opponent is needed."""
+"""The benchmarks: the grid, the timing, and what is said of a result. No opponent is needed."""
 
 import importlib.util
 import json
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import elman
+from benchmarks.accuracy import translation
 from benchmarks.speed import footprint, grid, measure, probes, problem, results, run, worker
 from benchmarks.speed.contestants import Run, contestant
 from benchmarks.speed.grid import Cell
@@ -464,3 +465,25 @@ def test_footprint_of_what_is_installed():
     assert 1e5 < footprint.installed_bytes("elman") < 20e6
     samples = footprint.import_seconds(["elman"], 1)
     assert 0 < samples["elman"][0] < 20
+
+
+def test_seeds_of_a_translator_are_kept_by_plan_and_compared(tmp_path, capsys):
+    def result(seed, bleu, steps=10, complete=True):
+        part = {"bleu": bleu, "chrf": 1.0, "nats_per_token": 2.0, "signature": "tok:char"}
+        return {"plan": {"steps": steps, "seed": seed}, "complete": complete, "dev": part, "test": part}
+
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    translation.record(ours, "elman", 0, result(0, 99.0, steps=5))  # of another plan, which goes
+    for seed, bleu in ((10, 20.0), (2, 22.0)):
+        translation.record(ours, "elman", seed, result(seed, bleu))
+        translation.record(theirs, "torch", seed, result(seed, bleu + 1))
+    assert list(translation.read(ours)) == ["2", "10"]
+    assert translation.means(translation.read(ours))["bleu"] == 21.0
+    assert translation.compare([ours, theirs], margin=0.0) == 1
+    assert translation.compare([ours, theirs], margin=1.0) == 0
+    assert "21.000    22.000" in capsys.readouterr().out
+    translation.record(theirs, "torch", 3, result(3, 20.0))
+    assert translation.compare([ours, theirs], margin=1.0) == 1
+    translation.record(theirs, "torch", 3, result(3, 20.0, complete=False))
+    with pytest.raises(ValueError, match="not all seeds are complete"):
+        translation.compare([ours, theirs], margin=1.0)

@@ -114,7 +114,22 @@ OPTIONAL = {"bias_ih", "bias_hh", "bias", "lengths", "d_bias_ih", "d_bias_hh", "
 KEPT = {"gates", "c", "hidden_n"}  # forward: without gates nothing is kept
 STRIDED = {"x", "ids", "h", "d_y", "table"}
 CAST = {"x", "ids", "lengths", "targets"}
-WRITTEN = set("h h_last c_last y losses d_h d_c d_x d_h_steps d_c_steps table w m v".split())
+WRITTEN = {
+    "h",
+    "h_last",
+    "c_last",
+    "y",
+    "losses",
+    "d_h",
+    "d_c",
+    "d_x",
+    "d_h_steps",
+    "d_c_steps",
+    "table",
+    "w",
+    "m",
+    "v",
+}
 
 
 def wrong_arrays(array):

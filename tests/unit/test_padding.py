@@ -28,3 +28,14 @@ def test_ids_have_no_features():
     ids = np.ones((3, 2), int)
     fill_padding(ids, np.array([1, 3]))
     assert ids.tolist() == [[1, 1], [0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, np.nan])
+def test_only_padding_that_holds_something_is_copied(value):
+    steps = np.ones((4, 3, 2))
+    steps[3, 1] = steps[1:, 2] = value
+    cleared = without_padding(steps, np.array([4, 3, 1]))
+    assert (cleared is steps) == (value == 0)
+    assert not cleared[3, 1].any()
+    assert not cleared[1:, 2].any()
+    assert cleared[:3, 1].all()

@@ -12,6 +12,7 @@ from elman.layers import attention
 from elman.layers.attention import Attention, Memory
 from elman.layers.base import Context, Layer
 from elman.layers.boundary import Form, arrange
+from elman.layers.compose import Sequential
 from elman.layers.lexicon import Lexicon, look_up
 from elman.layers.linear import Linear
 from elman.padding import fill_padding
@@ -193,7 +194,9 @@ class EncoderDecoder(Layer):
         y, _, output_tape = self.output._forward(params.child("output"), q, None, context)
         odds = None
         if memory is not None and memory.words is not None and attention_tape is not None:
-            y = y.copy()  # the output layer's tape may hold it
+            last = self.output.layers[-1] if isinstance(self.output, Sequential) else self.output
+            if not (isinstance(last, Linear) and last.activation is None):
+                y = y.copy()  # its tape may hold it
             odds = memory.words.add_to(y.swapaxes(0, 1), attention_tape.weights)
             if context.lengths is not None:
                 fill_padding(y, context.lengths)

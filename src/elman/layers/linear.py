@@ -62,7 +62,7 @@ class Linear(Layer):
             y = context.kernels().activate(self.activation, y)
         if context.lengths is not None:
             fill_padding(y, context.lengths)
-        return y, (), (x, y)
+        return y, (), (x, None if self.activation is None else y)
 
     def _backward(
         self, params: Params, tape: Any, d_y: Array, d_state: Any, grads: Params, context: Context
