@@ -19,7 +19,7 @@ from elman.cli import app
 from elman.cli import translate as cli
 from elman.cli.translate_run import TranslateRun
 from elman.layers.attention import KINDS
-from elman.tasks.translate import Translator, read_pairs, split_pairs
+from elman.tasks.translate import Recipe, Translator, read_pairs, split_pairs
 from elman.tasks.translate.search import NORMS
 from elman.tasks.translate.tokens import LEVELS
 
@@ -163,6 +163,7 @@ def test_han_text_and_a_tokeniser_by_blanks(folder):
         cwd=folder, capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert "use tokenize='char'" in done.stderr
+    assert "UserWarning" not in done.stderr  # a sentence, without a place in the source
 
 
 def test_pairs_that_are_left_out_are_counted(folder):
@@ -356,3 +357,27 @@ def test_a_prompt_where_somebody_types(folder):
     assert line == "一二\n"
     os.close(ours)
     os.close(theirs)
+
+
+def test_pairs_of_words_that_are_too_rare_are_refused_or_said(tmp_path):
+    (tmp_path / "rare.tsv").write_text("ein Haus\ta house\nzwei Katzen\ttwo cats\ndrei Hunde\tthree dogs\n", "utf-8")
+    words = ("translate", "train", "rare.tsv", "--out", "r.elman", "--steps", 2, "--source-level", "word")
+    done = run(*words, cwd=tmp_path, code=1)
+    assert "all of the tokens of the source occur less than --min-count 2 times; a lower one keeps them" in done.stderr
+    assert not (tmp_path / "r.elman").exists()
+    common = "ein Haus\ta house\nein Hund\ta dog\nein Kind\ta child\n" * 2
+    rare = "zwei rote Katzen\ttwo red cats\ndrei alte Fische\tthree old fish\n"
+    (tmp_path / "rare.tsv").write_text(common + rare, "utf-8")
+    done = run(*words, "--validation", 0, cwd=tmp_path)
+    assert "33 % of the tokens of the source occur less than --min-count 2 times" in done.stderr
+
+
+def test_what_diverged_is_not_called_overfitting(folder, capsys):
+    translator = Translator.load(folder / "m.elman")
+    pairs = read_pairs(folder / "a.tsv")
+    for losses, words in (((1.9, 1.2), "the model overfits"), ((1.9, 2.4), "the training became worse too")):
+        history = [[1, 2.0, losses[0]], [2, 2.5, losses[1]]]
+        training = translator.training(translator.encode(pairs), recipe := Recipe(n_steps=2))
+        about = {"history": history}
+        TranslateRun(translator, pairs, [], recipe, folder / "j.elman", about, training)._judge(history)
+        assert f"at step 2 it was 2.5000: {words}" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,11 @@ RUNS = {
 NEEDS = {"07_series": ["sklearn"], "07_series_search": ["sklearn", "optuna"]}
 
 
-def run(program: Path, *arguments: str, folder: Path) -> str:
+def run(program: Path, *arguments: str, folder: Path, timeout: float = 120) -> str:
     """Return what a program prints; it must end well and complain of nothing."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     command = [sys.executable, str(program), *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=timeout)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -71,6 +72,17 @@ def test_the_ragged_example_learns(tmp_path):
     printed = run(ROOT / "examples" / "04_ragged.py", folder=tmp_path)
     last = printed.split("epoch 8: ")[1].splitlines()[0]
     assert float(last.split(", ")[1].split(" %")[0]) > 90
+
+
+@pytest.mark.slow
+def test_the_quick_translator_learns_to_translate(tmp_path):
+    start = time.monotonic()
+    printed = run(ROOT / "examples" / "05_translate.py", "--quick", folder=tmp_path, timeout=400)
+    assert time.monotonic() - start < 180
+    assert float(printed.split("beam 5: BLEU ")[1].split()[0]) > 28
+    sentences = dict(line.split("  ", 1) for line in printed.splitlines() if "(or: " in line)
+    assert sentences["I like music."].split()[0] == "我喜欢音乐。"
+    assert sentences["Do you speak English?"].split()[0] in ("你说英语吗？", "你会说英语吗？", "你讲英语吗？")
 
 
 def test_the_pictures_of_the_papers_can_be_drawn_again(tmp_path):

@@ -178,12 +178,8 @@ class Run:
             f"perplexity {show_perplexity(nats)}."
         )
         best_step, best_nats, best_loss = min(history, key=lambda entry: entry[1])
-        if best_nats >= nats - OVERFITS:
-            return
-        advice = "the model overfits; fewer --steps or --dropout help"
-        if not loss < best_loss:  # both became worse: that is not overfitting
-            advice = "the training became worse too; a lower --rate helps"
-        note(f"It was {best_nats:.4f} at step {best_step:,}: {advice}.")
+        if best_nats < nats - OVERFITS:
+            note(f"It was {best_nats:.4f} at step {best_step:,}: {why_worse(best_loss, loss)}.")
 
     def _diverged(self, error: FloatingPointError) -> NoReturn:
         """Save the weights as they were before the step that failed, and say what to do."""
@@ -202,6 +198,13 @@ class Run:
             wanted, self.out = self.out, Path(tempfile.gettempdir()) / f"{os.getpid()}-{self.out.name}"
             save()
             note(f"{error.strerror}; so the model went to {self.out} instead of {wanted}")
+
+
+def why_worse(best_loss: float, loss: float) -> str:
+    """Return why a validation was better before, and what helps, by the training's loss then and now."""
+    if loss < best_loss:
+        return "the model overfits; fewer --steps or more --dropout help"
+    return "the training became worse too; a lower --rate helps"
 
 
 def show_perplexity(nats: float) -> str:

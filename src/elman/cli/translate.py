@@ -10,6 +10,7 @@ import math
 import os
 import statistics
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -34,10 +35,12 @@ from elman.tasks.translate import (
     split_pairs,
 )
 from elman.tasks.translate.data import LinePair
-from elman.tasks.translate.metrics import HAN
+from elman.tasks.translate.metrics import HAN, Bleu
+from elman.tasks.translate.tokens import UNKNOWN
 from elman.tasks.translate.translator import IdPair
 
 app = typer.Typer(help="Translation: train, run, evaluate.", no_args_is_help=True)
+MANY_UNKNOWN = 0.2  # of the tokens
 BLOCK = 256  # lines that are translated at once, at the most
 READ_BYTES = 1 << 16  # at a time
 
@@ -170,6 +173,8 @@ def train(
             seed=seed,
         )
         pairs, ids, held_out = _short(translator, pairs, held_out, recipe)
+        for k, side in enumerate(("source", "target")):
+            _refuse_unknown(side, [pair[k] for pair in ids], min_count)
         if lexicon:
             if attention is Attends.none:
                 fail("--lexicon is read by attention; leave --attention none out")
@@ -254,7 +259,7 @@ def evaluate(
         sources, references = [a for a, _ in pairs], [b for _, b in pairs]
         if tokenize is None:
             tokenize = "char" if _is_solid(references) else "13a"
-        bleu(["a"], ["a"], tokenize=tokenize)  # fails before the work, if it does
+        _score(["a"], ["a"], tokenize)  # fails before the work, if it does
         with progress_bar() as bar:
             task = bar.add_task("translating", total=len(pairs))
             found = translator.translate(
@@ -264,7 +269,7 @@ def evaluate(
                 progress=lambda done: bar.update(task, completed=done),
             )
         texts = [translations[0].text for translations in found]
-        score = bleu(texts, references, tokenize=tokenize)
+        score = _score(texts, references, tokenize)
         nats = translator.evaluate(translator.encode(pairs))
         if as_json:
             result = {**score._asdict(), "chrf": chrf(texts, references), "nats_per_token": nats, "pairs": len(pairs)}
@@ -282,6 +287,26 @@ def evaluate(
 
 
 # --------------------------------------------------------------------------------------------------------- helpers
+
+
+def _score(texts: list[str], references: list[str], tokenize: str) -> Bleu:
+    """Return BLEU, and say what it warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        score = bleu(texts, references, tokenize=tokenize)
+    for warning in caught:
+        note(f"warning: {warning.message}")
+    return score
+
+
+def _refuse_unknown(side: str, ids: Sequence[list[int]], min_count: int) -> None:
+    """Fail where no token of a language is known, and note where many are not."""
+    share = sum(line.count(UNKNOWN) for line in ids) / max(sum(map(len, ids)), 1)
+    words = f"of the tokens of the {side} occur less than --min-count {min_count} times; a lower one keeps them"
+    if share == 1:
+        fail(f"all {words}")
+    if share > MANY_UNKNOWN:
+        note(f"{100 * share:.0f} % {words}, and what is unknown cannot be learned")
 
 
 def _one_or_two(files: Sequence[Path] | None, words: str) -> list[Path]:

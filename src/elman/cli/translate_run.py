@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elman.cli.console import err, note
-from elman.cli.run import OVERFITS, Run, clock, show_number, show_perplexity
+from elman.cli.run import OVERFITS, Run, clock, show_number, show_perplexity, why_worse
 from elman.params import Array
 from elman.tasks.translate import Recipe, Translator
 from elman.tasks.translate.data import LinePair
@@ -89,8 +89,8 @@ class TranslateRun(Run):
 
     def _judge(self, history: list[list[Any]]) -> None:
         """Say how well held-out translations are predicted, and at which step that was best."""
-        step, nats, _ = min(history, key=lambda entry: entry[1])
+        step, nats, loss = min(history, key=lambda entry: entry[1])
         note(f"Held-out translations: {show_number(nats)} nats a token, perplexity {show_perplexity(nats)}.")
         if history[-1][1] > nats + OVERFITS:
             kept = f"These are the weights of step {step:,}; at step {history[-1][0]:,} it was {history[-1][1]:.4f}"
-            note(f"{kept}: the model overfits; more --dropout or fewer --steps help.")
+            note(f"{kept}: {why_worse(loss, history[-1][2])}.")
