@@ -123,7 +123,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(folder, number):
     assert "unfinished, at step" in run("info", part, cwd=folder).stdout
     run("text", "train", "--resume", part, cwd=folder)
     run("text", "train", "play.txt", "--out", whole, *words, cwd=folder)
-    assert np.array_equal(elman.load(folder / part).params.flat, elman.load(folder / whole).params.flat)
+    assert (folder / part).read_bytes() == (folder / whole).read_bytes()
 
 
 def test_resume_refuses_another_text(folder):

@@ -55,7 +55,8 @@ class Run:
         self.training = training
         self.n_steps = n_steps
         self.validate_every = max(1, n_steps // times)
-        self.loss = math.nan  # of the training, smoothed, as is the speed
+        loss = about.get("loss")
+        self.loss = loss if isinstance(loss, float) else math.nan  # of the training, smoothed, as is the speed
         self.speed = 0.0
         self.saved_at = time.monotonic()
         self.logged_at = 0.0
@@ -111,6 +112,7 @@ class Run:
     def _smooth(self, record: Record) -> None:
         kept = self.smoothing
         self.loss = record.loss if math.isnan(self.loss) else kept * self.loss + (1 - kept) * record.loss
+        self.about["loss"] = self.loss  # a run that is resumed goes on from it
         self.speed = 0.9 * self.speed + 0.1 * record.tokens_per_second if self.speed else record.tokens_per_second
 
     def _show(self, bar: Progress, task: TaskID, record: Record) -> None:
@@ -159,7 +161,7 @@ class Run:
 
     def _finish(self) -> None:
         # The finished model carries neither the moments of the optimiser nor the place of the text.
-        run = {name: value for name, value in self._run_json().items() if name not in ("file", "digest")}
+        run = {name: value for name, value in self._run_json().items() if name not in ("file", "digest", "loss")}
         self._or_elsewhere(lambda: self.lm.save(self.out, about={"run": run}))
         note(f"Trained {self.recipe.n_steps:,} steps in {clock(self.training.seconds)}.")
         if self.about["history"]:

@@ -87,7 +87,7 @@ class SpeechRun(Run):
 
     def _finish(self) -> None:
         # The finished recogniser has the averaged weights, and neither moments nor the place of the recordings.
-        run = {name: value for name, value in self._run_json().items() if name not in ("recordings", "digest")}
+        run = {name: value for name, value in self._run_json().items() if name not in ("recordings", "digest", "loss")}
         self._or_elsewhere(lambda: self.training.average.save(self.out, about={"run": run}))
         note(f"Trained {self.n_steps:,} steps in {clock(self.training.seconds)}.")
         if self.about["history"]:

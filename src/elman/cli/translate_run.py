@@ -77,7 +77,8 @@ class TranslateRun(Run):
 
     def _finish(self) -> None:
         # The finished model carries neither the moments of the optimiser nor the place of the texts.
-        run = {name: value for name, value in self._run_json().items() if name not in ("files", "dev", "digest")}
+        left_out = ("files", "dev", "digest", "loss")
+        run = {name: value for name, value in self._run_json().items() if name not in left_out}
         history = self.about["history"]
         if self.best is not None:
             self.translator.model.params.flat[:] = self.best
