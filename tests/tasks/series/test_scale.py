@@ -60,7 +60,6 @@ def test_batches_are_joined_in_the_form_of_the_method():
         score_batches(detector, [], method="score_steps")
 
 
-@pytest.mark.slow
 def test_a_cluster_of_two_workers_gives_the_same_bits(forecaster):
     """joblib's Dask backend, as on a cluster of many machines: only the client's address differs."""
     distributed = pytest.importorskip("distributed")
