@@ -520,6 +520,8 @@ def test_a_changed_option_is_named_in_plain_numbers():
     model = fit(quick(max_epochs=1, output="quantile", quantiles=np.array([0.05, 0.5])), seasons())
     with pytest.raises(ValueError, match=r"quantiles was \(0.05, 0.5\) in the fit and is \(0.1, 0.5\) now"):
         model.set_params(quantiles=np.array([0.1, 0.5])).predict(seasons())
+    with pytest.raises(ValueError, match=r"learning_rate must be above 0, got -0\.1"):
+        model.set_params(quantiles=[0.05, 0.5], learning_rate=np.float64(-0.1)).partial_fit(seasons())
     model.set_params(quantiles=[0.05, np.float32(0.5)]).predict(seasons())  # the same in another form
 
 

@@ -314,6 +314,7 @@ def test_what_cannot_be_is_refused_in_words(data):
         ({"cell": "transformer"}, "cell must be one of 'rnn', 'lstm', 'gru'"),
         ({"pool": "first"}, "pool must be one of"),
         ({"scaling": "minmax"}, "scaling must be one of"),
+        ({"class_weight": "even"}, "class_weight must be one of None, 'balanced', got 'even'"),
         ({"hidden_size": 0}, "hidden_size must be at least 1"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0"),
         ({"random_state": "seven"}, "random_state must be None, an int"),
@@ -336,12 +337,12 @@ def test_what_cannot_be_is_refused_in_words(data):
     ("option", "value"),
     [("pool", "max"), ("hidden_size", 9), ("scaling", "series"), ("missing", "mask"), ("bidirectional", True)],
 )
-def test_options_of_the_network_hold_until_the_next_fit(kind, option, value):
+def test_options_of_the_network_hold_until_the_next_fit(kind, option, value, tmp_path):
     x = np.random.default_rng(0).standard_normal((6, 5, 2))
     y = [0, 1] * 3
     model = kind(hidden_size=2, max_epochs=1, random_state=0).fit(x, y)
     model.set_params(dropout=0.5, **{option: value})
-    for call in (lambda: model.predict(x), lambda: model.partial_fit(x, y), lambda: save(model, "never.elman")):
+    for call in (lambda: model.predict(x), lambda: model.partial_fit(x, y), lambda: save(model, tmp_path / "m")):
         with pytest.raises(ValueError, match=f"{option} was .* in the fit and is .* now; fit again"):
             call()
     model.fit(x, y).predict(x)

@@ -217,7 +217,7 @@ def or_as_before(estimator: Any) -> Iterator[None]:
     n_steps = 0 if fit is None else fit.n_steps
     try:
         yield
-    except Exception:
+    except BaseException:
         now: Fit | None = vars(estimator).get("_fit_state")
         if now is None or now.n_steps == (n_steps if now is fit else 0):
             vars(estimator).clear()

@@ -523,6 +523,8 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
         if isinstance(self.class_weight, dict):
             for label, weight in self.class_weight.items():
                 checks.in_range(self._name, f"class_weight of {label!r}", weight, 0, open_high=True)
+        else:
+            checks.one_of(self._name, "class_weight", self.class_weight, [None, "balanced"])
         if self.class_weight is not None:
             weights = weights * compute_sample_weight(self.class_weight, labels)
         return weights

@@ -26,7 +26,7 @@ def score_batches(
     Parameters
     ----------
     estimator : fitted
-    X : series, in any form that can be cut: an array, a list or a data frame, of which a long one is cut by series
+    X : series: an array, a list, what yields them, or a data frame, of which one in long form is cut by series
     method : such as "predict", "predict_proba", "predict_interval", "score_steps"
     batch_size : series a batch
     n_jobs : processes, as in joblib; None takes what `joblib.parallel_config` says, else 1
@@ -38,6 +38,7 @@ def score_batches(
         from elman.tasks.series.frames import from_frame, is_long
 
         X = from_frame(X) if is_long(X) else X
+    X = X if hasattr(X, "__len__") else list(X)
     if not len(X):
         raise ValueError("score_batches: X has no series")
     if not callable(getattr(estimator, method, None)):
