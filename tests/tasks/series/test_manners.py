@@ -478,3 +478,17 @@ def test_a_long_data_frame_is_scored_by_series():
     assert np.allclose(score_batches(model, frame, batch_size=1), whole, rtol=1e-5)
     wide = pandas.DataFrame(np.arange(20.0).reshape(4, 5))
     assert np.allclose(score_batches(model, wide, batch_size=3), model.predict(wide), rtol=1e-5)
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_an_interrupt_before_the_first_step_changes_nothing(k, fitted, data):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    x = data[0] if k < 3 else long_waves()
+    model, targets = pickle.loads(pickle.dumps(fitted[k])), [data[1], np.arange(len(x))][k : k + 1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        with pytest.raises(KeyboardInterrupt):
+            list(model.fit_epochs(x, *targets, stop=interrupt))
+    assert np.array_equal(predict(model, x), predict(fitted[k], x))
