@@ -198,7 +198,7 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
             error_steps=5000, error_floor=0.3, novelty=0.025, rest_steps=200, habit_steps=5000, random_state=seed,
         )  # fmt: skip
         model.fit([values[:start]])
-        model.set_params(learning_rate=1e-3).forecaster_.set_params(learning_rate=1e-3)
+        model.set_params(learning_rate=1e-3)
         found = []
         for t, value in enumerate(values):
             found.append(model.update("file", value))

@@ -70,7 +70,7 @@ def in_range(
     if not above or not (value < high if open_high else value <= high):
         bounds = f"{'above' if open_low else 'at least'} {low:g}"
         bounds += "" if high == np.inf else f" and {'below' if open_high else 'at most'} {high:g}"
-        raise ValueError(f"{where}: {name} must be {bounds}, got {value!r}")
+        raise ValueError(f"{where}: {name} must be {bounds}, got {value}")
 
 
 def generator(where: object, rng: Any) -> None:

@@ -355,6 +355,7 @@ def plot_forecasts(
     *,
     names: Sequence[str] = ("",),
     coverage: float = 0.8,
+    calibrated: bool = True,
     actual: Array | None = None,
     shown_steps: int | None = None,
 ) -> None:
@@ -367,6 +368,7 @@ def plot_forecasts(
     path : of the picture, .png, .svg or .pdf
     names : of the D features
     coverage : share of values that the interval holds
+    calibrated : whether it was seen to hold them; the legend says where it was not
     actual : (S, D) what came, if it is known
     shown_steps : how much of the history to show; 4 S, at least 48, if absent
     """
@@ -380,9 +382,8 @@ def plot_forecasts(
         joined = [np.concatenate([times[-1:], future])]
         joined += [np.concatenate([history[-1:, d], values[:, d]]) for values in (points, lower, upper)]
         if np.isfinite(lower[:, d]).all():
-            axes.fill_between(
-                joined[0], joined[2], joined[3], color=SKY, alpha=0.45, lw=0, label=f"{coverage:.0%} interval"
-            )
+            label = f"{coverage:.0%} interval" + ("" if calibrated else ", not calibrated")
+            axes.fill_between(joined[0], joined[2], joined[3], color=SKY, alpha=0.45, lw=0, label=label)
         axes.plot(joined[0], joined[1], color=BLUE, linewidth=1.8, label="forecast")
         if actual is not None:
             axes.plot(future, actual[:, d], color=RED, linewidth=1.3, linestyle=DASHES, label="what came")

@@ -206,6 +206,28 @@ def test_ctrl_c_keeps_what_is_learnt(tmp_path):
         ("t,y\n1,2\nnan,3\n", ("--horizon", 1, "--time", "t"), "column 't', row 3: 'nan' is no time"),
         ("i,y,k\na,2,x\nb,3,\n", ("--label", "k", "--id", "i"), "series b has a row without a label"),
         ("y\n1\n2\n", ("--horizon", 1, "--target", "y,y"), "y,y: a name comes twice"),
+        (
+            "y\n1\nx\n",
+            ("--horizon", 1, "--target", "y"),
+            "'x' is not a number; leave the cells of missing",
+        ),
+        ("y\n1\nx\n", ("--horizon", 1), "'x' is not a number; name the columns of values in --target"),
+        ('y\n""\nNA\n', ("--horizon", 1), "there is no value in y, all cells are empty"),
+        ("i,y\na,2\n,3\n", ("--horizon", 1, "--id", "i"), "column 'i', row 3: '' is no id; give each row one"),
+        (
+            "t,y\n01/02/2026,2\n02/02/2026,3\n",
+            ("--horizon", 1, "--time", "t"),
+            "row 2: '01/02/2026' is no time",
+        ),
+        (
+            "t,y\n1,2\n1,3\n",
+            ("--horizon", 1, "--time", "t"),
+            "apart with --id, or leave out --time",
+        ),
+        ("t,y\n1,2\n2,3\n4,3\n5,3\n", ("--horizon", 1, "--time", "t"), "--irregular fill, or give"),
+        ("a;b\n1;2\n", ("--horizon", 1), "its cells are parted by ';'; save it with commas"),
+        ("y\n1\n", ("--horizon", 2), "a horizon of 2 needs series of at least 3 steps, the longest has 1"),
+        ("y\n1\n", ("--anomalies",), "needs series of at least 2 steps, the longest has 1"),
         (f"y\n{'1' * 200_000}\n2\n", ("--horizon", 1), "not a table of commas and quotes"),
     ],
 )
@@ -294,3 +316,31 @@ def test_a_model_can_be_made_ready_for_missing_values(tmp_path):
     assert "fit it with --missing" in run(*forecast, code=1).output.replace("\n", " ")
     run(*common, "--out", model, "--missing")
     run(*forecast)
+
+
+def test_intervals_that_are_not_calibrated_or_cannot_be_are_said(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("elman.plots.plot_forecasts", lambda *_, **given: drawn.update(given))
+    data, model, out = airline(tmp_path), tmp_path / "m.elman", tmp_path / "f.csv"
+    common = ("series", "fit", data, "--time", "month", "--horizon", 3, "--hidden", 2, "--epochs", 1, "--overwrite")
+    forecast = ("series", "forecast", model, data, "--out", out, "--plot", tmp_path / "f.png")
+    run(*common, "--out", model, "--calibration", 0)
+    assert "not calibrated; fit it with --calibration" in run(*forecast).output.replace("\n", " ")
+    assert not drawn["calibrated"]
+    out.unlink()
+    said = run(*forecast, "--coverage", 0.99, code=1).output.replace("\n", " ")
+    assert "no intervals of --coverage 0.99: " in said
+    assert not out.exists()
+    run(*common, "--out", model, "--calibration", 0.4)
+    assert "not calibrated" not in run(*forecast).output.replace("\n", " ")
+    assert drawn["calibrated"]
+
+
+def test_times_with_an_offset_are_said_to_be_those_of_utc(tmp_path):
+    data, model = tmp_path / "t.csv", tmp_path / "m.elman"
+    lines = [f"2026-01-{k + 1:02d}T00:00:00+01:00,{k % 4}" for k in range(30)]
+    data.write_text("t,y\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    common = ("--time", "t", "--horizon", 2, "--hidden", 2, "--epochs", 1, "--out", model)
+    assert "of UTC" in run("series", "fit", data, *common).output.replace("\n", " ")
+    run("series", "forecast", model, data, "--out", tmp_path / "f.csv")
+    assert [row["time"] for row in read(tmp_path / "f.csv")] == ["2026-01-30T23:00:00", "2026-01-31T23:00:00"]

@@ -143,9 +143,11 @@ def fit(
             "irregular": irregular.value,
         }
         table = _read(file)
+        hint = "; leave the cells of missing values empty"
         if not columns["target"]:
             columns["target"] = [n for n in table if n not in (ident, time, label, *columns["covariates"])]
-        data = _series(table, columns, file)
+            hint = "; name the columns of values in --target, and leave the cells of missing values empty"
+        data = _series(table, columns, file, hint)
         gaps = any(np.isnan(row).any() for row in data)
         common: dict[str, Any] = {
             "cell": cell.value,
@@ -273,6 +275,7 @@ def _run(
 
 @app.command()
 def forecast(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model of elman series fit --horizon.")],
     file: Annotated[Path, typer.Argument(help="A CSV file with the same columns.")],
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("forecast.csv"),
@@ -303,9 +306,14 @@ def forecast(
         points = estimator.predict(history, covariates=known)
         try:
             lower, upper = estimator.predict_interval(history, coverage, covariates=known)
-        except ValueError as error:  # a point forecast, not calibrated
+        except ValueError as error:  # a point forecast, not calibrated, or on too few values for this coverage
+            if str(context.get_parameter_source("coverage")).endswith("COMMANDLINE"):
+                fail(f"no intervals of --coverage {coverage:g}: {error}")
             note(f"no intervals: {error}")
             lower = upper = np.full_like(points, np.nan)
+        calibrated = estimator._calibration is not None
+        if not calibrated and not np.isnan(lower).all():
+            note("The intervals are what the model claims, not calibrated; fit it with --calibration 0.2 for that.")
         names, S = columns["target"], points.shape[1]
         lines = []
         futures = []
@@ -322,7 +330,7 @@ def forecast(
         if plot is not None:
             plots.plot_forecasts(
                 data.times[0][: len(history[0])], history[0], futures[0], points[0], lower[0], upper[0], plot,
-                names=names, coverage=coverage,
+                names=names, coverage=coverage, calibrated=calibrated,
             )  # fmt: skip
             note(f"Drew {data.ids[0] if columns['id'] else 'the series'} to {plot}.")
 
@@ -390,6 +398,8 @@ def _read(file: Path) -> dict[str, list[str]]:
     if len(rows) < 2:
         raise ValueError(f"{file}: needs a header and at least one row")
     head = [name.strip() for name in rows[0]]
+    if len(head) == 1 and (other := next((mark for mark in ";\t" if mark in head[0]), None)):
+        raise ValueError(f"{file}: its cells are parted by {other!r}; save it with commas")
     if len(set(head)) != len(head):
         raise ValueError(f"{file}: two columns have one name: {', '.join(head)}")
     for k, row in enumerate(rows[1:], start=2):
@@ -398,9 +408,9 @@ def _read(file: Path) -> dict[str, list[str]]:
     return {name: [row[k].strip() for row in rows[1:]] for k, name in enumerate(head)}
 
 
-def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | None) -> Sequences:
-    """Return the series of a table; a cell that is empty, NA or NaN is a missing value."""
-    from elman.tasks.series.frames import from_columns
+def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | None, hint: str = "") -> Sequences:
+    """Return the series of a table; a cell that is empty, NA or NaN is a missing value. A hint on what is no number."""
+    from elman.tasks.series.frames import OFFSET, from_columns
 
     for name in (columns["id"], columns["time"], *columns["target"]):
         if name is not None and name not in table:
@@ -408,25 +418,41 @@ def _series(table: dict[str, list[str]], columns: dict[str, Any], file: Path | N
     if not columns["target"]:
         raise ValueError(f"{file}: there is no column of values beside {', '.join(table)}")
     used: dict[str, Any] = {
-        name: [_cell(name, k, cell) for k, cell in enumerate(table[name])] for name in columns["target"]
+        name: np.array([_cell(name, k, cell, hint) for k, cell in enumerate(table[name])]) for name in columns["target"]
     }
+    if all(np.isnan(values).all() for values in used.values()):
+        raise ValueError(f"{file}: there is no value in {', '.join(columns['target'])}, all cells are empty")
     for name in (columns["id"], columns["time"]):
         if name is not None:
             used[name] = _times(name, table[name]) if name == columns["time"] else table[name]
-    return from_columns(
-        used, id=columns["id"], time=columns["time"], values=columns["target"], irregular=columns["irregular"]
-    )
+    if file is not None and columns["time"] and OFFSET.fullmatch(table[columns["time"]][0]):
+        note(f"The times in {columns['time']!r} have an offset: they are taken, and written, as those of UTC.")
+    try:
+        return from_columns(
+            used, id=columns["id"], time=columns["time"], values=columns["target"], irregular=columns["irregular"],
+            first_row=2,
+        )  # fmt: skip
+    except ValueError as error:
+        text = str(error)
+        for theirs, ours in IN_OPTIONS.items():
+            text = text.replace(theirs, ours)
+        raise ValueError(text) from None
 
 
-def _cell(name: str, k: int, cell: str) -> float:
+IN_OPTIONS = {  # how the library says what to do, and how the command line does
+    "irregular='fill'": "--irregular fill",
+    "irregular='feature'": "--irregular feature",
+    "as id, or time=None to take": "with --id, or leave out --time to take",
+}
+
+
+def _cell(name: str, k: int, cell: str, hint: str) -> float:
     if cell.lower() in ("", "na", "nan", "null"):
         return math.nan
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(
-            f"column {name!r}, row {k + 2}: {cell!r} is not a number; name the columns in --target"
-        ) from None
+        raise ValueError(f"column {name!r}, row {k + 2}: {cell!r} is not a number{hint}") from None
 
 
 def _times(name: str, cells: list[str]) -> Any:

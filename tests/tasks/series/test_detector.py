@@ -225,3 +225,12 @@ def test_a_fit_that_is_stopped_leaves_a_usable_detector():
     whole = RecurrentDetector(hidden_size=4, max_epochs=50, random_state=0).fit([waves(0)])
     assert model.forecaster_.n_epochs_ == 1
     assert model.threshold_ != whole.threshold_
+
+
+def test_a_later_epoch_takes_the_training_options_of_the_detector():
+    given, by_hand = (RecurrentDetector(hidden_size=4, max_epochs=1, random_state=0).fit([waves(0)]) for _ in range(2))
+    start = given.forecaster_._params.flat.copy()
+    given.set_params(learning_rate=1e-7, batch_size=2, clip_norm=0.5).partial_fit([waves(1)])
+    assert 0 < np.abs(given.forecaster_._params.flat - start).max() < 1e-4
+    by_hand.forecaster_.set_params(learning_rate=1e-7, batch_size=2, clip_norm=0.5).partial_fit([waves(1)])
+    assert np.array_equal(given.forecaster_._params.flat, by_hand.forecaster_._params.flat)

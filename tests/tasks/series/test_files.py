@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+
+from sklearn.exceptions import NotFittedError
 
 import elman
 from elman import storage
@@ -104,3 +107,37 @@ def test_numbers_of_numpy_are_saved_as_numbers(tmp_path):
     again = series.load(tmp_path / "m.elman")
     assert again.hidden_size == 4
     assert again.lags == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("k", "option", "value"),
+    [
+        (0, "pool", "max"),
+        (2, "scaling", "global"),
+        (3, "baseline", "naive"),
+        (3, "horizon", 5),
+        (3, "loss", "mse"),
+        (3, "missing", "mask"),
+        (3, "cell", "lstm"),
+        (5, "scaling", None),
+        (5, "lags", (3,)),
+    ],
+)
+def test_options_that_were_changed_after_the_fit_are_not_saved(k, option, value, tmp_path):
+    model = list(fitted())[k].set_params(**{option: value})
+    with pytest.raises(ValueError, match=f"{option} was .* in the fit and is {re.escape(repr(value))} now; fit again"):
+        series.save(model, tmp_path / "m.elman")
+    assert not (tmp_path / "m.elman").exists()
+
+
+def test_what_is_not_fitted_is_not_saved(tmp_path):
+    for kind in (RecurrentClassifier, RecurrentRegressor, RecurrentForecaster, RecurrentDetector):
+        with pytest.raises(NotFittedError):
+            series.save(kind(), tmp_path / "m.elman")
+
+
+def test_labels_that_a_file_cannot_hold_are_refused(tmp_path):
+    dates = np.array(["2020-01-01", "2021-01-01"] * 3, "datetime64[D]")
+    model = RecurrentClassifier(hidden_size=2, max_epochs=1).fit(np.arange(30.0).reshape(6, 5), dates)
+    with pytest.raises(ValueError, match=r"text, numbers or booleans, got datetime.date\(2020, 1, 1\); fit it"):
+        series.save(model, tmp_path / "m.elman")

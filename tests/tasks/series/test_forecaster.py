@@ -488,3 +488,86 @@ def test_covariates_may_not_be_missing():
     known[0][9, 1] = np.nan
     with pytest.raises(ValueError, match=r"covariates of series 0 have a NaN at \[9, 1\]; only values may be missing"):
         quick(missing="mask").fit(seasons(n=1, T=60), covariates=known)
+
+
+@pytest.mark.parametrize(
+    "options", [{"missing": "mask"}, {"cell": "lstm"}, {"hidden_size": 9}, {"n_layers": 2}, {"scaling": "level"}]
+)
+@pytest.mark.parametrize("kind", [RecurrentForecaster, RecurrentDetector])
+def test_no_call_takes_options_that_were_changed_after_the_fit(kind, options):
+    series = [row[:40] for row in seasons()]
+    model = fit(kind(hidden_size=4, max_epochs=1, random_state=0), series).start(["a"], series[:1])
+    model.update("a", 50.0)
+    old = model.get_params()
+    model.set_params(**options)
+    live = [] if kind is RecurrentDetector else [lambda: model.forecast("a"), lambda: model.predict(series)]
+    scores = [lambda: model.score_steps(series)] if kind is RecurrentDetector else []
+    for call in (
+        *live,
+        *scores,
+        lambda: model.partial_fit(series),
+        lambda: model.start(["b"]),
+        lambda: model.update("a", 50.0),
+        lambda: model.update("new", 50.0),
+        lambda: model.update_many(["a"], [50.0]),
+    ):
+        with pytest.raises(ValueError, match=r"in the fit and is .* now; fit again"):
+            call()
+    model.set_params(**old).update("a", 50.0)
+
+
+def test_a_changed_option_is_named_in_plain_numbers():
+    model = fit(quick(max_epochs=1, output="quantile", quantiles=np.array([0.05, 0.5])), seasons())
+    with pytest.raises(ValueError, match=r"quantiles was \(0.05, 0.5\) in the fit and is \(0.1, 0.5\) now"):
+        model.set_params(quantiles=np.array([0.1, 0.5])).predict(seasons())
+    with pytest.raises(ValueError, match=r"learning_rate must be above 0, got -0\.1"):
+        model.set_params(quantiles=[0.05, 0.5], learning_rate=np.float64(-0.1)).partial_fit(seasons())
+    model.set_params(quantiles=[0.05, np.float32(0.5)]).predict(seasons())  # the same in another form
+
+
+def test_early_stopping_stops_and_keeps_the_best_weights():
+    noise = [np.random.default_rng(k).standard_normal(80) for k in range(4)]  # it can only overfit
+    options = {"hidden_size": 16, "learning_rate": 0.02, "validation_fraction": 0.2, "season": 1, "horizon": 3}
+    model = fit(quick(**options, early_stopping=True, patience=3, max_epochs=200), noise)
+    losses = [epoch.validation for epoch in model.history_]
+    assert model.n_epochs_ == np.argmin(losses) + 1 + 3 < 200
+    best = quick(**options, early_stopping=True, patience=200, max_epochs=200)
+    for epoch in best.fit_epochs(noise):
+        if epoch.epoch == np.argmin(losses) + 1:
+            kept = best._params.flat.copy()
+        if epoch.epoch == model.n_epochs_:
+            break
+    assert np.array_equal(model._params.flat, kept)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("scaling", ["global", None])
+def test_live_bits_are_those_of_predict_where_units_are_shared(strategy, scaling):
+    """Read one by one in a batch of one, as `predict` reads them: the same operations in the same order."""
+    series = seasons()
+    model = fit(quick(strategy=strategy, scaling=scaling, max_epochs=1, lags=(12,)), series)
+    for value in series[0]:
+        model.update_many(["live"], value[None])
+    assert np.array_equal(model.forecast("live"), model.predict(series[:1])[0])
+
+
+@pytest.mark.parametrize("kind", [RecurrentForecaster, RecurrentDetector])
+def test_live_series_end_and_leave_their_room_to_others(kind):
+    series = seasons()
+    model = fit(kind(hidden_size=4, max_epochs=1, random_state=0), series)
+    with pytest.raises(KeyError, match="stop: no live series 'a'"):
+        model.stop(["a"])
+    model.start([f"{k}" for k in range(8)])
+    room = len(model._store.arrays[0][0])
+    model.stop(["2", "5"]).start(["x", "y"], series[:2])
+    assert "2" not in model._store
+    assert len(model._store.arrays[0][0]) == room
+    assert sorted(model._store.rows.values()) == list(range(8))
+    alone = fit(kind(hidden_size=4, max_epochs=1, random_state=0), series).start(["x", "y"], series[:2])
+    for value in (50.0, 60.0):
+        assert model.update("x", value) == alone.update("x", value)
+    with pytest.raises(KeyError, match="stop: no live series '5'"):
+        model.stop(["x", "5"])
+    assert "x" in model._store
+    model.start([f"{k}" for k in range(20)])
+    assert len(set(model._store.rows.values())) == len(model._store) == 22

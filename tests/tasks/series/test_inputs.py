@@ -34,7 +34,8 @@ def test_forms_of_sequences():
         ([np.zeros((3, 2)), np.zeros((3, 1))], ValueError, "sequence 1 has 1 features, the first one 2"),
         ([np.zeros((0, 2))], ValueError, "sequence 0 has 0 steps"),
         ([[1.0, np.nan]], ValueError, r"sequence 0 has a NaN at \[1, 0\]; pass missing='mask'"),
-        ([[1.0, np.inf]], ValueError, "infinity"),
+        ([[1.0, np.inf]], ValueError, r"sequence 0 has an infinity at \[1, 0\]"),
+        ([[[np.nan, 1.0], [2.0, -np.inf]]], ValueError, r"sequence 0 has an infinity at \[1, 1\]"),
         ([["a", "b"]], ValueError, "got strings"),
         ([np.zeros((2, 1), complex)], ValueError, "Complex data not supported"),
     ],
@@ -106,8 +107,33 @@ def test_irregular_times_are_refused_or_told():
     assert str(filled.times[0][2])[:10] == "2026-01-03"
     with pytest.raises(ValueError, match=r"is 2.5 times"):
         columns([0.0, 1.0, 2.0, 4.5, 5.5], irregular="fill")
-    with pytest.raises(ValueError, match="two rows have the time"):
-        columns(["2026-01-01", "2026-01-01", "2026-01-02"])
+    twice = ["2026-01-01", "2026-01-01", "2026-01-02"]
+    with pytest.raises(ValueError, match=r"two rows have the time 2026-01-01; give the column .* as id, or time=None"):
+        columns(twice)
+    with pytest.raises(ValueError, match="series a: two rows have the time 2026-01-01; keep one of them"):
+        from_columns({"s": ["a"] * 3, "t": twice, "y": [1, 2, 3]}, id="s", time="t", values=["y"])
+
+
+def test_times_with_an_offset_are_those_of_utc():
+    for ends in (["+01:00"] * 3, ["+0100"] * 3, [" +01"] * 3, ["+01:00", "-02:30", "Z"]):
+        days = [f"2026-01-0{k + 1} 12:00{end}" for k, end in enumerate(ends)]
+        expected = np.array([f"2026-01-0{k}T11:00" for k in (1, 2, 3)], "datetime64[m]")
+        expected[1:] += np.array([210, 60] if "Z" in ends else [0, 0], "timedelta64[m]")
+        assert np.array_equal(columns(days, irregular="feature").times[0], expected)
+    with pytest.raises(ValueError, match="column 't', row 2: '2026-01-02 12:00' has no offset from UTC"):
+        columns(["2026-01-01 12:00+01:00", "2026-01-02 12:00"])
+
+
+def test_what_is_no_time_or_id_is_said_with_its_row():
+    with pytest.raises(ValueError, match="column 't', row 2: '02/01/2026' is no time; times are numbers"):
+        columns(["2026-01-01", "02/01/2026"])
+    with pytest.raises(ValueError, match="row 3: '02/01/2026' is no time"):
+        columns(["2026-01-01", "02/01/2026"], first_row=2)
+    with pytest.raises(ValueError, match="column 't', row 2: NaT is no time"):
+        columns(["2026-01-01", "NaT"])
+    for keys in (["a", ""], np.array(["a", None], object), [1.0, np.nan]):
+        with pytest.raises(ValueError, match=r"column 's', row 2: .* is no id; give each row one"):
+            from_columns({"s": keys, "y": [1.0, 2.0]}, id="s", time=None, values=["y"])
 
 
 def test_months_are_regular_though_their_lengths_differ():

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from sklearn.base import clone
+from sklearn.base import clone, is_outlier_detector
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -24,6 +24,8 @@ from elman.tasks.series import (
     RecurrentForecaster,
     RecurrentRegressor,
     SequenceScaler,
+    save,
+    score_batches,
 )
 
 # What each fails of scikit-learn's checks, and why it has to.
@@ -45,6 +47,8 @@ EXPECTED = {
     RecurrentDetector: {
         **LENGTHS,
         "check_fit2d_1feature": "one column is a series of one step, after which nothing comes: refused as that",
+        "check_outliers_train": "rows of two columns are series of two steps, too few to know what is unusual in them",
+        "check_outliers_fit_predict": "the same",
     },
     SequenceScaler: {
         **LENGTHS,
@@ -310,6 +314,7 @@ def test_what_cannot_be_is_refused_in_words(data):
         ({"cell": "transformer"}, "cell must be one of 'rnn', 'lstm', 'gru'"),
         ({"pool": "first"}, "pool must be one of"),
         ({"scaling": "minmax"}, "scaling must be one of"),
+        ({"class_weight": "even"}, "class_weight must be one of None, 'balanced', got 'even'"),
         ({"hidden_size": 0}, "hidden_size must be at least 1"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0"),
         ({"random_state": "seven"}, "random_state must be None, an int"),
@@ -332,12 +337,158 @@ def test_what_cannot_be_is_refused_in_words(data):
     ("option", "value"),
     [("pool", "max"), ("hidden_size", 9), ("scaling", "series"), ("missing", "mask"), ("bidirectional", True)],
 )
-def test_options_of_the_network_hold_until_the_next_fit(kind, option, value):
+def test_options_of_the_network_hold_until_the_next_fit(kind, option, value, tmp_path):
     x = np.random.default_rng(0).standard_normal((6, 5, 2))
     y = [0, 1] * 3
     model = kind(hidden_size=2, max_epochs=1, random_state=0).fit(x, y)
     model.set_params(dropout=0.5, **{option: value})
-    for call in (lambda: model.predict(x), lambda: model.partial_fit(x, y)):
+    for call in (lambda: model.predict(x), lambda: model.partial_fit(x, y), lambda: save(model, tmp_path / "m")):
         with pytest.raises(ValueError, match=f"{option} was .* in the fit and is .* now; fit again"):
             call()
     model.fit(x, y).predict(x)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_partial_fit_has_as_many_outputs_as_the_fit(n_outputs, data):
+    x, _ = data
+    given = np.arange(40.0) if n_outputs == 1 else np.ones((40, 2)) * np.arange(40)[:, None]
+    model = RecurrentRegressor(hidden_size=4, max_epochs=1, random_state=0).fit(x, given)
+    before = model.predict(x)
+    with pytest.raises(ValueError, match=r"y was \(n(, 2|,)\) in the fit and is \(40, 3\) now; give as many outputs"):
+        model.partial_fit(x, np.zeros((40, 3)))
+    if n_outputs == 2:
+        with pytest.raises(ValueError, match=r"y was \(n, 2\) in the fit and is \(40,\) now"):
+            model.partial_fit(x, np.zeros(40))
+    assert np.array_equal(model.predict(x), before)
+    assert model.partial_fit(x, given).predict(x).shape == given.shape
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])
+def test_class_weights_are_numbers_of_at_least_0(weight, data):
+    x, y = data
+    model = RecurrentClassifier(hidden_size=4, max_epochs=1, class_weight={"up": weight, "down": 1})
+    for call in (lambda: model.fit(x, y), lambda: model.partial_fit(x, y, classes=["down", "up"])):
+        with pytest.raises(ValueError, match="class_weight of 'up' must be at least 0"):
+            call()
+    assert "n_features_in_" not in vars(model)
+
+
+@pytest.mark.parametrize("fit_before", [True, False])
+@pytest.mark.parametrize("k", range(4))
+def test_a_fit_that_fails_changes_nothing(k, fit_before, fitted, data):
+    """Whatever is wrong, and however late it is seen: a fitted model is what it was, another one stays unfitted."""
+    x, y = data
+    nothing = [np.where(np.arange(len(row))[:, None] < 1, row, np.nan) for row in x]
+    one = [row[:, :1] for row in x]
+    wrong = [
+        [
+            ({}, one, ["up"] * 40), ({}, one, y[1:]), ({"cell": "nope"}, one, y), ({}, [], []),
+            ({"class_weight": {"up": -1, "down": 1}}, one, y),
+        ],
+        [({}, one, np.ones((40, 2))[1:]), ({}, one, np.arange(40.0)), ({"random_state": "x"}, one, np.ones((40, 2)))],
+        [({}, [np.zeros((1, 1))]), ({"cell": "nope"}, one), ({"missing": "mask"}, nothing)],
+        [({}, [np.zeros((1, 1))]), ({"contamination": 0.9}, one), ({"missing": "mask"}, nothing), ({"cell": "a"}, one)],
+    ][k]  # fmt: skip
+    for options, *given in wrong:
+        model = pickle.loads(pickle.dumps(fitted[k])) if fit_before else clone(fitted[k])
+        before = dict(vars(model))
+        model.set_params(**options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*no better than a naive")
+            with pytest.raises(ValueError, match="Recurrent"):
+                model.fit(*given, **({"groups": [1]} if k == 1 else {}))
+        model.set_params(**clone(fitted[k]).get_params())
+        assert vars(model).keys() == before.keys()
+        if fit_before:
+            assert np.array_equal(predict(model, x), predict(fitted[k], x))
+        else:
+            with pytest.raises(NotFittedError):
+                predict(model, x)
+
+
+def test_a_first_partial_fit_that_fails_leaves_an_unfitted_model(data):
+    x, y = data
+    model = RecurrentClassifier(hidden_size=4)
+    with pytest.raises(ValueError, match="not in classes"):
+        model.partial_fit(x, y, classes=["left", "right"])
+    assert model.partial_fit(x, y, classes=["down", "up"]).n_epochs_ == 1
+
+
+def test_a_detector_is_an_outlier_detector_to_scikit_learn():
+    model = RecurrentDetector(hidden_size=4, max_epochs=2, random_state=0)
+    assert is_outlier_detector(model)
+    assert np.array_equal(model.fit_predict(long_waves()), model.predict(long_waves()))
+
+
+@pytest.mark.parametrize("make", [np.random.RandomState, np.random.default_rng])
+def test_a_generator_as_random_state_is_drawn_from(make, data):
+    x, y = data
+    for early_stopping in (False, True):
+        options = {"hidden_size": 4, "max_epochs": 2, "early_stopping": early_stopping}
+        one, same = (RecurrentClassifier(**options, random_state=make(3)).fit(x, y) for _ in range(2))
+        assert np.array_equal(weights(one), weights(same))
+        assert not np.array_equal(weights(one.fit(x, y)), weights(same))  # the generator has gone on
+    forecaster = quiet(RecurrentForecaster(hidden_size=4, max_epochs=1, random_state=make(3)), long_waves())
+    again = quiet(RecurrentForecaster(hidden_size=4, max_epochs=1, random_state=make(3)), long_waves())
+    assert np.array_equal(weights(forecaster), weights(again))
+    assert forecaster.predict(long_waves()).shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "groups", "words"),
+    [
+        ({"validation_fraction": 0.99}, None, "validation_fraction=0.99 leaves none of 40 sequences to train on"),
+        (
+            {"validation_fraction": 0.95},
+            np.arange(40) % 4,
+            "leaves none of 4 groups to train on",
+        ),
+        ({}, np.zeros(40), "holds out whole groups, of which there is one; 2 are needed"),
+    ],
+)
+def test_what_cannot_be_held_out_is_said(options, groups, words, data):
+    with pytest.raises(ValueError, match=words):
+        RecurrentClassifier(early_stopping=True, random_state=0, **options).fit(*data, groups=groups)
+
+
+def test_directions_are_true_or_false(data):
+    with pytest.raises(TypeError, match="bidirectional must be True or False, got 'no'"):
+        RecurrentClassifier(bidirectional="no").fit(*data)
+
+
+def test_warnings_name_the_line_of_the_caller():
+    noise = [np.random.default_rng(k).standard_normal(60).cumsum() for k in range(3)]
+    for call in (
+        lambda model: model.fit(noise),
+        lambda model: list(model.fit_epochs(noise)),
+        lambda model: model.backtest(noise),
+    ):
+        model = quiet(RecurrentForecaster(hidden_size=2, max_epochs=1, learning_rate=1e-6, random_state=0), noise)
+        with pytest.warns(UserWarning, match="no better than a naive") as said:
+            call(model)
+        assert {warning.filename for warning in said} == {__file__}
+
+
+def test_a_long_data_frame_is_scored_by_series():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"id": [1] * 30 + [2] * 20, "time": [*range(30), *range(20)], "y": np.arange(50.0)})
+    model = quiet(RecurrentForecaster(hidden_size=4, max_epochs=1, random_state=0), frame)
+    whole = model.predict(frame)
+    assert whole.shape == (2, 1, 1)
+    assert np.allclose(score_batches(model, frame, batch_size=1), whole, rtol=1e-5)
+    wide = pandas.DataFrame(np.arange(20.0).reshape(4, 5))
+    assert np.allclose(score_batches(model, wide, batch_size=3), model.predict(wide), rtol=1e-5)
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_an_interrupt_before_the_first_step_changes_nothing(k, fitted, data):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    x = data[0] if k < 3 else long_waves()
+    model, targets = pickle.loads(pickle.dumps(fitted[k])), [data[1], np.arange(len(x))][k : k + 1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than a naive")
+        with pytest.raises(KeyboardInterrupt):
+            list(model.fit_epochs(x, *targets, stop=interrupt))
+    assert np.array_equal(predict(model, x), predict(fitted[k], x))

@@ -33,6 +33,7 @@ def test_batches_in_processes_give_the_same_bits(forecaster):
     alone = score_batches(forecaster, series, batch_size=16, n_jobs=1)
     assert alone.shape == (50, 3, 1)
     assert np.array_equal(alone, score_batches(forecaster, series, batch_size=16, n_jobs=2))
+    assert np.array_equal(alone, score_batches(forecaster, iter(series), batch_size=16))
     assert np.allclose(alone, forecaster.predict(series), rtol=1e-5)
     labels = np.arange(8) % 2
     classifier = RecurrentClassifier(hidden_size=4, max_epochs=2, random_state=0).fit(waves(8), labels)
@@ -60,7 +61,6 @@ def test_batches_are_joined_in_the_form_of_the_method():
         score_batches(detector, [], method="score_steps")
 
 
-@pytest.mark.slow
 def test_a_cluster_of_two_workers_gives_the_same_bits(forecaster):
     """joblib's Dask backend, as on a cluster of many machines: only the client's address differs."""
     distributed = pytest.importorskip("distributed")

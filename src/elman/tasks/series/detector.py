@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from elman import checks
 from elman.params import Array
-from elman.tasks.series.fitting import Epoch, never
+from elman.tasks.series.fitting import Epoch, Fixed, never
 from elman.tasks.series.forecaster import RecurrentForecaster
 from elman.tasks.series.inputs import refuse_other_features
-from elman.tasks.series.live import Live, Store, distinct
+from elman.tasks.series.live import Live, Store, distinct, end
 from elman.tasks.series.view import Units, padded
 
 WARM_UP = 30
 MARGIN = 1.2  # by which a further alarm has to be stronger than one that is still at rest
+FIXED = ("output", "scaling", "level_steps", "lags", "log", "missing", "cell", "hidden_size", "n_layers", "dropout")
+TRAINING = ("context_steps", "learning_rate", "batch_size", "clip_norm")  # options that each `partial_fit` looks at
 Result = TypeVar("Result")
 
 
@@ -108,7 +110,7 @@ class Tracked(NamedTuple):
     errors: Errors
 
 
-class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class RecurrentDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Find anomalies in series: a recurrent network foretells each value, and a value far from that is unusual.
 
     ::
@@ -128,6 +130,9 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     scaling, level_steps, lags, log, missing : as in `RecurrentForecaster`, as are the following
     cell, hidden_size, n_layers, dropout, context_steps : of the network
     learning_rate, schedule, batch_size, max_epochs, clip_norm, random_state : of the fit
+
+    Options of how errors become scores hold at once where they are changed after a fit; `threshold_` then still is that
+    of the old ones, and `contamination` counts at the next fit.
 
     Attributes
     ----------
@@ -209,10 +214,11 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         return self
 
     def fit_epochs(self, X: Any, y: Any = None, *, stop: Callable[[], bool] = never) -> Iterator[Epoch]:
-        """Train as `fit` does, and yield what each epoch did; leaving the loop, or `stop`, leaves a usable detector."""
-        self._prepare()
-        forecaster = self.forecaster_
-        forecaster._called = self._name
+        """Train as `fit` does, and yield what each epoch did; leaving the loop, or `stop`, leaves a usable detector.
+
+        Until then it is what it was before.
+        """
+        forecaster = self._new()
         epochs: Any = forecaster.fit_epochs(X, stop=stop)
         try:
             while (epoch := _quietly(lambda: next(epochs, None))) is not None:
@@ -220,27 +226,42 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         finally:
             _quietly(epochs.close)
             if hasattr(forecaster, "n_epochs_"):
+                self._take(forecaster)
                 self._set_threshold(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> RecurrentDetector:
         """Do one epoch on these series, going on from where it was; live states and the threshold stay."""
-        if not hasattr(self, "forecaster_"):
-            self._prepare()
-        self.forecaster_._called = self._name
-        _quietly(lambda: self.forecaster_.partial_fit(X))
-        if not hasattr(self, "threshold_"):
+        first = not hasattr(self, "threshold_")
+        if not first:
+            self._check_fitted()
+        forecaster = self._new() if first else self.forecaster_
+        forecaster.set_params(**{name: getattr(self, name) for name in TRAINING})
+        _quietly(lambda: forecaster.partial_fit(X))
+        if first:
+            self._take(forecaster)
             self._set_threshold(X)
         return self
 
-    def _prepare(self) -> None:
+    def _check(self) -> None:
         checks.positive(self._name, error_steps=self.error_steps, warm_up_steps=self.warm_up_steps)
         checks.one_of(self._name, "output", self.output, ["point", "gaussian"])
         for option in ("error_floor", "novelty", "rest_steps", "habit_steps"):
             checks.in_range(self._name, option, getattr(self, option), 0)
         checks.in_range(self._name, "contamination", self.contamination, 0, 0.5)
+
+    def _new(self) -> RecurrentForecaster:
+        """Return a forecaster with these options, to be fitted."""
+        self._check()
         own = {"error_steps", "error_floor", "novelty", "rest_steps", "habit_steps", "warm_up_steps", "contamination"}
         options = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
-        self.forecaster_ = RecurrentForecaster(validation_fraction=0.0, **options)
+        forecaster = RecurrentForecaster(validation_fraction=0.0, **options)
+        forecaster._called = self._name
+        return forecaster
+
+    def _take(self, forecaster: RecurrentForecaster) -> None:
+        """Go on with this forecaster, and forget what was learnt before."""
+        self._fitted_with = Fixed(forecaster, FIXED)
+        self.forecaster_ = forecaster
         self._store = None
         self._one_series = False  # whether the fit had one series, whose units are those of all that is scored
 
@@ -254,11 +275,17 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         scores = np.concatenate(self.score_steps(X))
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
 
+    def _check_fitted(self) -> None:
+        """Raise NotFittedError before a fit, and ValueError where an option was changed after it."""
+        check_is_fitted(self, "n_features_in_")
+        self._fitted_with.check(self._name, self)
+        self.forecaster_._check_fitted()
+
     # -------------------------------------------------------------------------------------------------------- scoring
 
     def score_steps(self, X: Any) -> list[Array]:
         """Return how unusual each value is, a list of (T_i,); the first ones of a series, and missing ones, have 0."""
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         rows = self.forecaster_._values(X)
         refuse_other_features(self._name, rows, self.n_features_in_)
         errors, values = self._step_errors(rows), padded(rows, np.nan)[0]
@@ -318,7 +345,7 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         X : their histories, whose first values also set their units, as in `score_steps`; None: no history, and the
             units of all series of the fit
         """
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         ids, forecaster = distinct(f"{self._name}: start", series_ids), self.forecaster_
         rows = None if X is None else forecaster._values(X)
         if rows is not None:
@@ -343,8 +370,10 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         store = self._store
         if store is None or series_id not in store:
             return float(self.update_many([series_id], np.reshape(x_t, (1, -1)))[0])
-        values = self.forecaster_._next_values(np.reshape(x_t, (1, -1)), 1)
+        if not self._fitted_with.unchanged(self):
+            self._check_fitted()
         row, ticker = store.rows[series_id], self.forecaster_._ticking()
+        values = self.forecaster_._next_values(np.reshape(x_t, (1, -1)), 1)
         tracked: Tracked = store.arrays
         point = ticker.next_value(tracked.live, row)
         units = Units(*(array[row : row + 1] for array in tracked.live.units))
@@ -355,9 +384,14 @@ class RecurrentDetector(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         ticker.tick(tracked.live, row, values[0])
         return float(score[0])
 
+    def stop(self, series_ids: Sequence[Hashable]) -> RecurrentDetector:
+        """End live series: they are forgotten, and their memory goes to the next ones that begin."""
+        end(f"{self._name}: stop", self._store, series_ids)
+        return self
+
     def update_many(self, series_ids: Sequence[Hashable], X: Any) -> Array:
         """Read the next values (n, D) of many live series and return how unusual they are, (n,)."""
-        check_is_fitted(self, "n_features_in_")
+        self._check_fitted()
         forecaster = self.forecaster_
         ids = distinct(f"{self._name}: update_many", series_ids)
         values = forecaster._next_values(X, len(ids))

@@ -12,10 +12,10 @@ from elman import storage
 from elman.layers import Sequential
 from elman.model import build, describe
 from elman.params import Array, Params, count
-from elman.tasks.series import conformal
+from elman.tasks.series import conformal, labelled
 from elman.tasks.series.detector import RecurrentDetector
-from elman.tasks.series.fitting import Fit
-from elman.tasks.series.forecaster import RecurrentForecaster, Report, Row
+from elman.tasks.series.fitting import Fit, Fixed
+from elman.tasks.series.forecaster import FIXED, RecurrentForecaster, Report, Row
 from elman.tasks.series.labelled import RecurrentClassifier, RecurrentRegressor
 from elman.tasks.series.networks import EncoderDecoder, Network
 from elman.tasks.series.scaling import Standard
@@ -36,7 +36,14 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
     estimator : fitted; its random_state must be None or an int
     path : where to write
     about : further things to know, as JSON
+
+    Raises
+    ------
+    ValueError
+        where an option was changed after the fit, so that the file would not hold what was fitted; and for class labels
+        that are neither text, numbers nor booleans
     """
+    estimator._check_fitted()
     if not isinstance(estimator.random_state, int | np.integer | None):
         raise TypeError(
             f"{type(estimator).__name__}: a file holds a random_state of None or an int, and no generator; "
@@ -60,7 +67,13 @@ def save(estimator: Estimator, path: str | os.PathLike[str], *, about: Mapping[s
         facts |= {"n_columns": inner._n_columns, "n_inputs": inner._n_inputs}
         _put(arrays, "standard", inner._standard)
         if isinstance(inner, RecurrentClassifier):
-            facts["classes"] = inner.classes_.tolist()
+            facts["classes"] = labels = inner.classes_.tolist()
+            other = [label for label in labels if not isinstance(label, str | int | float)]
+            if other:
+                raise ValueError(
+                    f"{type(estimator).__name__}: a file holds labels of text, numbers or booleans, got {other[0]!r}; "
+                    "fit it with labels as text"
+                )
         else:
             facts["one_output"] = inner._one_output
             _put(arrays, "targets", inner._target_standard)
@@ -108,17 +121,16 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
     estimator.n_features_in_ = int(facts["n_features_in_"])
     inner: Any = estimator
     if isinstance(estimator, RecurrentDetector):
-        estimator._prepare()
+        estimator._take(estimator._new())
         estimator.threshold_ = float(facts["threshold_"])
         estimator._one_series = bool(facts.get("one_series", False))
         inner = estimator.forecaster_
-        inner._called = estimator._name
     inner._check()
     inner._params = params
     rng = np.random.default_rng(inner.random_state)
     if isinstance(inner, RecurrentForecaster):
         D = inner.n_features_in_ = estimator.n_features_in_
-        inner._fitted_with = inner._fixed_options()
+        inner._fitted_with = Fixed(inner, FIXED)
         inner._network = network
         inner._n_covariates = int(facts["n_covariates"])
         inner._whole = Units(*(tensors[f"series/whole.{name}"].reshape(1, D) for name in Units._fields))
@@ -134,7 +146,7 @@ def _restore(about: dict[str, Any], tensors: dict[str, Array]) -> Estimator:
         inner._fit_state = Fit(inner._name, params, inner._objective(), rng)
     else:
         assert isinstance(network, Sequential)
-        inner._fitted_with = inner._fixed_options()
+        inner._fitted_with = Fixed(inner, labelled.FIXED)
         inner._layer = network
         inner._n_columns, inner._n_inputs = facts["n_columns"], int(facts["n_inputs"])
         inner._standard = _get(tensors, "standard")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, is_
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -110,6 +113,11 @@ class Fit:
             if waited >= plan.patience:
                 break
 
+    @property
+    def n_steps(self) -> int:
+        """Updates so far."""
+        return self._moments.step
+
     def finish(self) -> None:
         """Put the best weights, by the held-out part, into the parameters."""
         if self._best is not None:
@@ -165,6 +173,64 @@ def in_order(lengths: Sequence[int] | Array, batch_size: int) -> list[Array]:
     """Return the numbers of sequences in batches of like length."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
+
+
+class Fixed:
+    """Options that a fitted estimator cannot do without, as they were in the fit.
+
+    Parameters
+    ----------
+    estimator : about to be fitted
+    names : of the options
+    """
+
+    def __init__(self, estimator: Any, names: Sequence[str]) -> None:
+        self._options = attrgetter(*names)
+        self._found = self._options(estimator)
+        self._values = dict(zip(names, map(_plain, self._found), strict=True))
+
+    def unchanged(self, estimator: Any) -> bool:
+        """Return whether all are the objects that were looked at last: a quick look, for one value of a live series."""
+        return all(map(is_, self._options(estimator), self._found))
+
+    def check(self, where: str, estimator: Any) -> None:
+        """Raise ValueError where one of them was changed."""
+        found = self._options(estimator)
+        for (name, value), now in zip(self._values.items(), map(_plain, found), strict=True):
+            if now != value:
+                raise ValueError(f"{where}: {name} was {value!r} in the fit and is {now!r} now; fit again")
+        self._found = found
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of NumPy as those of Python, and lists and arrays as tuples of these."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@contextlib.contextmanager
+def or_as_before(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was, fitted or not, where an error comes before the first step of its training."""
+    before = dict(vars(estimator))
+    fit: Fit | None = before.get("_fit_state")
+    n_steps = 0 if fit is None else fit.n_steps
+    try:
+        yield
+    except BaseException:
+        now: Fit | None = vars(estimator).get("_fit_state")
+        if now is None or now.n_steps == (n_steps if now is fit else 0):
+            vars(estimator).clear()
+            vars(estimator).update(before)
+        raise
+
+
+def outside() -> int:
+    """Return the stacklevel of a caller's warning that names the first line outside of elman."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "elman":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def generator_of(where: str, random_state: Any) -> np.random.Generator:

@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from elman import checks
 from elman.params import Array
 from elman.tasks.series import conformal, metrics, networks
-from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, never
+from elman.tasks.series.fitting import Epoch, Fit, Fixed, Plan, generator_of, never, or_as_before, outside
 from elman.tasks.series.inputs import as_sequences, refuse_other_features
-from elman.tasks.series.live import Live, Outlook, Reader, Store, distinct, join, take
+from elman.tasks.series.live import Live, Outlook, Reader, Store, distinct, end, join, take
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.scaling import Standard
 from elman.tasks.series.ticking import Ticker
@@ -24,7 +24,10 @@ from elman.tasks.series.windows import Cutter, ForecastObjective, Known, WindowS
 
 STRATEGIES = ("direct", "recursive", "encoder-decoder")
 SCALINGS = ("series", "level", "global", None)
-FIXED = ("horizon", "strategy", "output", "quantiles", "season", "baseline", "scaling", "level_steps", "lags", "log")
+FIXED = (
+    "horizon", "strategy", "output", "loss", "quantiles", "season", "baseline", "scaling", "level_steps", "lags", "log",
+    "missing", "cell", "hidden_size", "n_layers", "dropout",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -194,6 +197,10 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
         Leaving the loop ends the training and leaves a usable model; so does `stop`, which is asked before each batch.
         """
+        with or_as_before(self):
+            yield from self._epochs(X, covariates, stop)
+
+    def _epochs(self, X: Any, covariates: Any, stop: Callable[[], bool]) -> Iterator[Epoch]:
         plan = self._check()
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
@@ -202,7 +209,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             warnings.warn(
                 f"{self._name}: the series are too short to hold out validation_fraction={self.validation_fraction} of "
                 "them, so nothing stops the training early",
-                stacklevel=2,
+                stacklevel=outside(),
             )
         rng = generator_of(self._name, self.random_state)
         self._start(_trimmed(rows, cuts.train), _trimmed(covariate_rows, cuts.train), rng)
@@ -222,7 +229,14 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
         A calibration is forgotten, as it was of other weights: call `calibrate` again.
         """
+        with or_as_before(self):
+            self._one_epoch(X, covariates)
+        return self
+
+    def _one_epoch(self, X: Any, covariates: Any) -> None:
         plan = self._check().one_epoch()
+        if hasattr(self, "_fit_state"):
+            self._check_fitted()
         rows = self._values(X)
         covariate_rows = self._covariate_rows(covariates, rows, 0)
         if not hasattr(self, "_fit_state"):
@@ -233,7 +247,6 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         for _ in self._fit_state.epochs(self._source(rows, covariate_rows, Cuts(ends, ends, ends)), plan):
             pass
         self.n_epochs_ = len(self.history_)
-        return self
 
     @property
     def _name(self) -> str:
@@ -275,19 +288,10 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         plan.check(name)
         return plan
 
-    def _fixed_options(self) -> dict[str, Any]:
-        """Return the options that a fitted network cannot do without."""
-        found = {name: getattr(self, name) for name in FIXED}
-        return {name: value if np.ndim(value) == 0 else tuple(np.ravel(value)) for name, value in found.items()}
-
     def _check_fitted(self) -> None:
         """Raise NotFittedError before a fit, and ValueError where an option was changed after it."""
         check_is_fitted(self, "n_features_in_")
-        for name, value in self._fixed_options().items():
-            if value != self._fitted_with[name]:
-                raise ValueError(
-                    f"{self._name}: {name} was {self._fitted_with[name]!r} in the fit and is {value!r} now; fit again"
-                )
+        self._fitted_with.check(self._name, self)
 
     @property
     def _output(self) -> Output:
@@ -366,7 +370,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         if all(np.isnan(row).all() for row in rows):
             raise ValueError(f"{self._name}: all values to train on are missing")
         self.n_features_in_ = D = rows[0].shape[1]
-        self._fitted_with = self._fixed_options()
+        self._fitted_with = Fixed(self, FIXED)
         self._whole = self._view.whole(rows)
         self._covariate_standard = None if covariates is None else Standard.of(covariates)
         C = 0 if covariates is None else covariates[0].shape[1]
@@ -683,7 +687,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
                 f"{self._name}: no better than a naive forecast on {'held-out' if report.held_out else 'training'} "
                 f"values ({name} {model:.3f}, naive {naive:.3f}, seasonal naive "
                 f"{seasonal:.3f}); train longer, give a season, or use the naive one",
-                stacklevel=3,
+                stacklevel=outside(),
             )
 
     # ----------------------------------------------------------------------------------------------------- live state
@@ -734,8 +738,13 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
             known = None if covariates is None else [covariates]
             self.update_many([series_id], np.reshape(x_t, (1, -1)), covariates=known)
             return
-        values = self._next_values(np.reshape(x_t, (1, -1)), 1)[0]
-        self._ticking().tick(store.arrays, store.rows[series_id], values)
+        ticker = self._ticking()
+        ticker.tick(store.arrays, store.rows[series_id], self._next_values(np.reshape(x_t, (1, -1)), 1)[0])
+
+    def stop(self, series_ids: Sequence[Hashable]) -> RecurrentForecaster:
+        """End live series: they are forgotten, and their memory goes to the next ones that begin."""
+        end(f"{self._name}: stop", self._store, series_ids)
+        return self
 
     def update_many(self, series_ids: Sequence[Hashable], X: Any, *, covariates: Any = None) -> None:
         """Read the next value of many live series at once: ids, X (n, D), and covariates (n, 1 + S, C)."""
@@ -768,7 +777,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return list(array)
 
     def _ticking(self) -> Ticker:
-        """Return what moves single series on; made anew after a fit."""
+        """Return what moves single series on, made anew after a fit; ValueError where options were changed since."""
+        if not self._fitted_with.unchanged(self):
+            self._check_fitted()
         if self._ticker is None:
             self._ticker = Ticker(self._reader)
         return self._ticker

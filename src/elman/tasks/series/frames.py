@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from elman import checks
 from elman.params import Array
 from elman.tasks.series.inputs import Sequences
+
+OFFSET = re.compile(r"(.*\d:\d\d\S*?)\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d)?)", re.IGNORECASE)  # date, offset of the time
 
 
 def is_long(frame: Any) -> bool:
@@ -31,7 +34,8 @@ def from_frame(
     ----------
     frame : any data frame that narwhals knows: pandas, Polars, PyArrow, Modin, ...
     id : column that tells the series apart; None: the frame is one series
-    time : column of the time stamps; None: the rows are in order
+    time : column of the time stamps, numbers or dates; None: the rows are in order. Dates with an offset such as
+        +01:00 become those of UTC
     values : columns of the features; all others but id and time if absent
     irregular : what to do where steps are of unequal length. "error"; "feature" adds the length of each step, in units
         of the median step, as the last feature; "fill" puts rows of NaN where whole steps are missing
@@ -41,7 +45,8 @@ def from_frame(
     ImportError
         where narwhals is not installed
     ValueError
-        for columns that are not there, time stamps that repeat, and irregular ones unless told what to do
+        for columns that are not there, rows without an id or a time, time stamps that repeat, and irregular ones unless
+        told what to do
     """
     try:
         import narwhals as nw
@@ -63,14 +68,15 @@ def from_columns(
     time: str | None,
     values: list[str],
     irregular: str = "error",
+    first_row: int = 1,
 ) -> Sequences:
-    """Return the series in columns of equal length, by name. See `from_frame`."""
+    """Return the series in columns of equal length, by name; see `from_frame`. Errors count rows from `first_row`."""
     checks.one_of("from_columns", "irregular", irregular, ["error", "feature", "fill"])
     if not values:
         raise ValueError("from_columns: there is no column of values beside those of ids and times")
     numbers = np.stack([_as_numbers(name, columns[name]) for name in values], axis=1)
-    keys = np.zeros(len(numbers), np.intp) if id is None else np.asarray(columns[id])
-    stamps = np.arange(len(numbers)) if time is None else _as_times(time, columns[time])
+    keys = np.zeros(len(numbers), np.intp) if id is None else _as_ids(id, columns[id], first_row)
+    stamps = np.arange(len(numbers)) if time is None else _as_times(time, columns[time], first_row)
     unique, group = _groups(keys)
     by_group = np.argsort(group, kind="stable")
     ends = np.searchsorted(group[by_group], np.arange(len(unique) + 1))
@@ -79,13 +85,16 @@ def from_columns(
         of_series = by_group[start:end]
         if time is not None:
             of_series = of_series[np.argsort(stamps[of_series], kind="stable")]
-        name = "the series" if id is None else f"series {unique[k]}"
+        name = ONE if id is None else f"series {unique[k]}"
         series, stamp = regular(name, numbers[of_series], stamps[of_series], irregular)
         rows.append(series)
         times.append(stamp)
         ids.append(unique[k].item() if isinstance(unique[k], np.generic) else unique[k])
     added = ["step"] if irregular == "feature" else []
     return Sequences(rows, ids, times, [*values, *added])
+
+
+ONE = "the series"  # in errors, where there are no ids
 
 
 def _groups(keys: Array) -> tuple[Any, Array]:
@@ -104,7 +113,10 @@ def regular(name: str, values: Array, stamps: Array, irregular: str) -> tuple[Ar
     steps, unit = _steps(stamps)
     if len(steps) and steps.min() <= 0:
         at = int(np.argmin(steps > 0))
-        raise ValueError(f"{name}: two rows have the time {stamps[at + 1]}; give the column that tells series apart")
+        hint = "keep one of them"
+        if name == ONE:
+            hint = "give the column that tells series apart as id, or time=None to take the rows in order"
+        raise ValueError(f"{name}: two rows have the time {stamps[at + 1]}; {hint}")
     base = float(np.median(steps)) if len(steps) else 1.0
     if irregular == "feature":
         length = np.concatenate([[1.0], steps / base])[:, None]
@@ -143,21 +155,61 @@ def _steps(stamps: Array) -> tuple[Array, str]:
     return np.diff(stamps.astype("datetime64[ns]").astype(np.int64)).astype(np.float64), "ns"
 
 
-def _as_times(name: str, column: Any) -> Array:
-    """Return time stamps as numbers or datetime64; text in ISO 8601 is read."""
+def _as_ids(name: str, column: Any, first_row: int) -> Array:
+    """Return ids; ValueError where one is missing or empty."""
+    keys = np.asarray(column)
+    if keys.dtype.kind in "OUSfM":
+        for k, key in enumerate(keys.tolist()):
+            if key is None or key != key or key in ("", b""):
+                raise ValueError(f"column {name!r}, row {k + first_row}: {key!r} is no id; give each row one")
+    return keys
+
+
+def _as_times(name: str, column: Any, first_row: int) -> Array:
+    """Return time stamps as numbers or datetime64; text in ISO 8601 is read, that with an offset as UTC."""
     array = np.asarray(column)
     if array.dtype.kind not in "iufM":
-        try:
-            array = np.array([str(value).strip().replace("Z", "") for value in array], "datetime64")
-        except ValueError as error:
-            raise ValueError(
-                f"column {name!r}: times must be numbers or dates like 2026-01-31 12:00, {error}"
-            ) from None
+        array = _dates(name, [str(value).strip() for value in array], first_row)
     unknown = np.isnat(array) if array.dtype.kind == "M" else ~np.isfinite(array)
     if unknown.any():
         at = int(np.argmax(unknown))
-        raise ValueError(f"column {name!r}, row {at + 1}: {array[at]} is no time; give each row one")
+        raise ValueError(f"column {name!r}, row {at + first_row}: {array[at]} is no time; give each row one")
     return array
+
+
+def _dates(name: str, texts: list[str], first_row: int) -> Array:
+    found = [OFFSET.fullmatch(text) for text in texts]
+    if any(found):
+        if not all(found):
+            at = next(k for k, match in enumerate(found) if match is None)
+            raise ValueError(
+                f"column {name!r}, row {at + first_row}: {texts[at]!r} has no offset from UTC, as others have; "
+                "give one to all or to none"
+            )
+        texts = [match[1] for match in found if match]
+    try:
+        dates = np.array(texts, "datetime64")
+    except ValueError:
+        at = next((k for k, text in enumerate(texts) if not _is_date(text)), 0)
+        raise ValueError(
+            f"column {name!r}, row {at + first_row}: {texts[at]!r} is no time; times are numbers or dates like "
+            "2026-01-31 or 2026-01-31 12:00"
+        ) from None
+    return dates - np.array([_minutes(match) for match in found if match], "timedelta64[m]") if any(found) else dates
+
+
+def _minutes(offset: re.Match[str]) -> int:
+    """Return how far ahead of UTC a time is."""
+    hours, minutes = offset[3] or "+0", offset[4] or "0"
+    return 60 * int(hours) + int(hours[0] + minutes)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        np.array([text], "datetime64")
+    except ValueError:
+        return False
+    return True
 
 
 def _as_numbers(name: str, column: Any) -> Array:

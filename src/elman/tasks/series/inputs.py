@@ -81,10 +81,11 @@ def _refuse_what_is_not_finite(where: str, rows: list[Array], missing: bool) -> 
         finite = np.isfinite(row)
         if finite.all():
             continue
-        t, f = np.argwhere(~finite)[0]
-        if not np.isnan(row[t, f]) or (np.isinf(row)).any():
+        if np.isinf(row).any():
+            t, f = np.argwhere(np.isinf(row))[0]
             raise ValueError(f"{where}: sequence {k} has an infinity at [{t}, {f}]")
         if not missing:
+            t, f = np.argwhere(~finite)[0]
             raise ValueError(
                 f"{where}: sequence {k} has a NaN at [{t}, {f}]; pass missing='mask' to treat NaN as missing"
             )

@@ -15,7 +15,7 @@ from elman.layers import Sequential
 from elman.layers.boundary import pad
 from elman.params import Array, Params
 from elman.tasks.series import networks
-from elman.tasks.series.fitting import Epoch, Fit, Plan, generator_of, in_order, never, shuffled
+from elman.tasks.series.fitting import Epoch, Fit, Fixed, Plan, generator_of, in_order, never, or_as_before, shuffled
 from elman.tasks.series.inputs import as_sequences, columns, refuse_other_features
 from elman.tasks.series.scaling import SCALINGS, Standard, scaled
 
@@ -210,7 +210,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _start(self, rows: list[Array], output_size: int) -> None:
         """Draw a network for sequences like these, learn the scale, and forget what was learnt before."""
-        self._fitted_with = self._fixed_options()
+        self._fitted_with = Fixed(self, FIXED)
         self._n_inputs = rows[0].shape[1]
         mask = self.missing == "mask"
         sizes = networks.Sizes(
@@ -233,6 +233,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         checks.one_of(name, "scaling", self.scaling, SCALINGS)
         checks.one_of(name, "missing", self.missing, ["error", "mask"])
         checks.positive(name, batch_size=self.batch_size)
+        checks.flags(name, bidirectional=self.bidirectional)
         checks.in_range(name, "validation_fraction", self.validation_fraction, 0, 1, open_low=True, open_high=True)
         plan = Plan(
             self.learning_rate, self.max_epochs, self.clip_norm, self.schedule, self.early_stopping, self.patience
@@ -243,7 +244,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     def _sequences(self, X: Any, *, first: bool) -> list[Array]:
         """Return X as sequences; after the first time they must have as many features, a 2-D array as many columns."""
         if not first:
-            self._check_options()
+            self._fitted_with.check(self._name, self)
         rows = as_sequences(self._name, X, missing=self.missing == "mask")
         n_columns = columns(X)
         if first:
@@ -281,18 +282,29 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             return np.empty(0, np.intp)
         numbers = np.arange(n)
         if groups is not None:
+            n_groups = len(np.unique(groups))
+            if n_groups < 2:
+                raise ValueError(
+                    f"{self._name}: early_stopping holds out whole groups, of which there is one; 2 are needed"
+                )
+            self._refuse_share(n_groups, int(np.ceil(n_groups * self.validation_fraction)), "groups")
             split = GroupShuffleSplit(n_splits=1, test_size=self.validation_fraction, random_state=seed)
             return np.sort(next(split.split(numbers, groups=groups))[1])
-        if strata is not None:
-            counts = np.bincount(strata)
-            few = counts[counts > 0].min() < 2 or round(n * self.validation_fraction) < len(counts)
-            strata = None if few else strata
         if n < 2:
             raise ValueError(f"{self._name}: early_stopping needs at least 2 sequences, got {n}")
-        held_out = train_test_split(
-            numbers, test_size=max(1, round(n * self.validation_fraction)), stratify=strata, random_state=seed
-        )[1]
-        return np.sort(held_out)
+        n_held = max(1, round(n * self.validation_fraction))
+        self._refuse_share(n, n_held, "sequences")
+        if strata is not None:
+            counts = np.bincount(strata)
+            few = counts[counts > 0].min() < 2 or min(n_held, n - n_held) < len(counts)
+            strata = None if few else strata
+        return np.sort(train_test_split(numbers, test_size=n_held, stratify=strata, random_state=seed)[1])
+
+    def _refuse_share(self, n: int, n_held: int, what: str) -> None:
+        if n_held >= n:
+            raise ValueError(
+                f"{self._name}: validation_fraction={self.validation_fraction} leaves none of {n} {what} to train on"
+            )
 
     def _fit_all(
         self,
@@ -326,17 +338,10 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             self._fit_state.finish()
             self.n_epochs_ = len(self.history_)
 
-    def _fixed_options(self) -> dict[str, Any]:
-        """Return the options that a fitted network cannot do without."""
-        return {name: getattr(self, name) for name in FIXED}
-
-    def _check_options(self) -> None:
-        """Raise ValueError where one of them was changed after the fit."""
-        for name, value in self._fitted_with.items():
-            if getattr(self, name) != value:
-                raise ValueError(
-                    f"{self._name}: {name} was {value!r} in the fit and is {getattr(self, name)!r} now; fit again"
-                )
+    def _check_fitted(self) -> None:
+        """Raise NotFittedError before a fit, and ValueError where an option was changed after it."""
+        check_is_fitted(self, "n_epochs_")
+        self._fitted_with.check(self._name, self)
 
     def _learn_targets(self, targets: Array) -> None:
         """Learn the scale of the targets."""
@@ -348,7 +353,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _outputs(self, X: Any) -> Array:
         """Return the outputs of the network for each sequence, (n, O), in the order of X."""
-        check_is_fitted(self, "n_epochs_")
+        self._check_fitted()
         rows = self._sequences(X, first=False)
         inputs, objective = self._scaled(rows), self._fit_state.objective
         assert isinstance(objective, LabelObjective)
@@ -360,7 +365,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
 
 PREDICT_ROWS = 256
-FIXED = ("cell", "hidden_size", "n_layers", "bidirectional", "pool", "memory_steps", "scaling", "missing")
+FIXED = ("cell", "hidden_size", "n_layers", "bidirectional", "pool", "memory_steps", "scaling", "missing", "dropout")
 
 
 class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  # scikit-learn has no types
@@ -463,6 +468,10 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
 
         Leaving the loop ends the training and leaves a usable model; so does `stop`, which is asked before each batch.
         """
+        with or_as_before(self):
+            yield from self._epochs(X, y, sample_weight, groups, stop)
+
+    def _epochs(self, X: Any, y: Any, sample_weight: Any, groups: Any, stop: Callable[[], bool]) -> Iterator[Epoch]:
         plan = self._check()
         rows = self._sequences(X, first=True)
         labels = _labels(self._name, y, len(rows))
@@ -483,6 +492,11 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
         X, y, sample_weight : as in `fit`
         classes : (V,) all labels that will ever come; needed at the first call
         """
+        with or_as_before(self):
+            self._one_epoch(X, y, classes, sample_weight)
+        return self
+
+    def _one_epoch(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
         plan = self._check().one_epoch()
         rows = self._sequences(X, first=not hasattr(self, "_fit_state"))
         labels = _labels(self._name, y, len(rows))
@@ -501,12 +515,16 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
         for _ in self._fit_state.epochs(source, plan):
             pass
         self.n_epochs_ = len(self.history_)
-        return self
 
     def _weights(self, labels: Array, sample_weight: Any) -> Array:
         from sklearn.utils.class_weight import compute_sample_weight
 
         weights = _sample_weights(self._name, sample_weight, len(labels))
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                checks.in_range(self._name, f"class_weight of {label!r}", weight, 0, open_high=True)
+        else:
+            checks.one_of(self._name, "class_weight", self.class_weight, [None, "balanced"])
         if self.class_weight is not None:
             weights = weights * compute_sample_weight(self.class_weight, labels)
         return weights
@@ -548,28 +566,42 @@ class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # s
 
         Leaving the loop ends the training and leaves a usable model; so does `stop`, which is asked before each batch.
         """
+        with or_as_before(self):
+            yield from self._epochs(X, y, sample_weight, groups, stop)
+
+    def _epochs(self, X: Any, y: Any, sample_weight: Any, groups: Any, stop: Callable[[], bool]) -> Iterator[Epoch]:
         plan = self._check()
         rows = self._sequences(X, first=True)
-        targets = self._numbers(y, len(rows))
+        targets, self._one_output = self._numbers(y, len(rows))
         weights = _sample_weights(self._name, sample_weight, len(rows))
         yield from self._fit_all(rows, targets, targets.shape[1], weights, groups, plan, stop)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> RecurrentRegressor:
         """Do one epoch on these sequences at a constant rate; the first call sets the scales."""
+        with or_as_before(self):
+            self._one_epoch(X, y, sample_weight)
+        return self
+
+    def _one_epoch(self, X: Any, y: Any, sample_weight: Any) -> None:
         plan = self._check().one_epoch()
         rows = self._sequences(X, first=not hasattr(self, "_fit_state"))
-        targets = self._numbers(y, len(rows))
+        targets, one_output = self._numbers(y, len(rows))
         if not hasattr(self, "_fit_state"):
+            self._one_output = one_output
             self._start(rows, targets.shape[1])
             self._learn_targets(targets)
+        n_outputs = len(self._target_standard.mean)
+        if (targets.shape[1], one_output) != (n_outputs, self._one_output):
+            was = "(n,)" if self._one_output else f"(n, {n_outputs})"
+            raise ValueError(f"{self._name}: y was {was} in the fit and is {np.shape(y)} now; give as many outputs")
         weights = _sample_weights(self._name, sample_weight, len(rows))
         source = self._source(rows, self._target_units(targets), weights, np.empty(0, np.intp))
         for _ in self._fit_state.epochs(source, plan):
             pass
         self.n_epochs_ = len(self.history_)
-        return self
 
-    def _numbers(self, y: Any, n: int) -> Array:
+    def _numbers(self, y: Any, n: int) -> tuple[Array, bool]:
+        """Return y as (n, O), and whether it had one axis."""
         from sklearn.utils.validation import check_array, column_or_1d
 
         if y is None:
@@ -580,9 +612,7 @@ class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # s
         array = check_array(array, ensure_2d=False, dtype=np.float64, input_name="y")
         if len(array) != n:
             raise ValueError(f"{self._name}: y must have one row a sequence, got {len(array)} for {n} sequences")
-        self._one_output = array.ndim == 1
-        numbers: Array = array[:, None] if array.ndim == 1 else array
-        return numbers
+        return (array[:, None] if array.ndim == 1 else array), array.ndim == 1
 
     def _learn_targets(self, targets: Array) -> None:
         self._target_standard = Standard.of([targets])

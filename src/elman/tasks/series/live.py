@@ -186,6 +186,15 @@ def distinct(where: str, ids: Any) -> list[Hashable]:
     return found
 
 
+def end(where: str, store: Store | None, ids: Any) -> None:
+    """Forget live series; KeyError for one that is not there, and then none is forgotten."""
+    for series_id in (found := distinct(where, ids)):
+        if store is None or series_id not in store:
+            raise KeyError(f"{where}: no live series {series_id!r}")
+    if store is not None:
+        store.remove(found)
+
+
 class Store:
     """The states of many series, each a row of a few flat arrays, found by id.
 
@@ -198,6 +207,7 @@ class Store:
         self.rows: dict[Hashable, int] = {}
         self.arrays: Any = tree_map(lambda array: np.repeat(array, 8, axis=0), one)
         self._capacity = 8
+        self._free: list[int] = []  # rows of series that have ended
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -220,7 +230,8 @@ class Store:
     def add(self, ids: Sequence[Hashable], states: Any) -> None:
         """Begin, or begin again, the series `ids` with these states."""
         for series_id in ids:
-            self.rows.setdefault(series_id, len(self.rows))
+            if series_id not in self.rows:
+                self.rows[series_id] = self._free.pop() if self._free else len(self.rows)
         if len(self.rows) > self._capacity:
             capacity = max(len(self.rows), 2 * self._capacity)
             more = capacity - self._capacity
@@ -229,6 +240,10 @@ class Store:
             )
             self._capacity = capacity
         self.put(self.numbers(ids), states)
+
+    def remove(self, ids: Iterable[Hashable]) -> None:
+        """Forget series; the next ones that are added take their rows."""
+        self._free += [self.rows.pop(series_id) for series_id in ids]
 
     @property
     def bytes_per_series(self) -> int:

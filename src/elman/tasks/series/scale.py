@@ -17,15 +17,16 @@ def score_batches(
     ::
 
         score_batches(forecaster, series, n_jobs=8)
-        with joblib.parallel_config(backend="dask"):                     # or "ray": the same line on a cluster
+        with joblib.parallel_config(backend="dask"):                     # the same line on a cluster
             score_batches(forecaster, series, n_jobs=-1)
 
-    Batches do not depend on the number of processes, so neither do the bits.
+    The backend "dask" needs a `distributed.Client` before that, and "ray" a `ray.util.joblib.register_ray()`. Batches
+    do not depend on the number of processes, so neither do the bits.
 
     Parameters
     ----------
     estimator : fitted
-    X : series, in any form that can be cut: an array or a list
+    X : series: an array, a list, what yields them, or a data frame, of which one in long form is cut by series
     method : such as "predict", "predict_proba", "predict_interval", "score_steps"
     batch_size : series a batch
     n_jobs : processes, as in joblib; None takes what `joblib.parallel_config` says, else 1
@@ -33,6 +34,11 @@ def score_batches(
     from joblib import Parallel, delayed
 
     checks.positive("score_batches", batch_size=batch_size)
+    if hasattr(X, "columns"):
+        from elman.tasks.series.frames import from_frame, is_long
+
+        X = from_frame(X) if is_long(X) else X
+    X = X if hasattr(X, "__len__") else list(X)
     if not len(X):
         raise ValueError("score_batches: X has no series")
     if not callable(getattr(estimator, method, None)):
