@@ -208,7 +208,7 @@ def test_missing_values_are_masked_and_do_not_count_as_targets():
     holes = [np.where(rng.random(row.shape) < 0.15, np.nan, row) for row in series]
     with pytest.raises(ValueError, match="pass missing='mask'"):
         quick().fit(holes)
-    model = quick(missing="mask", max_epochs=60).fit([row[:-6] for row in holes])
+    model = quick(missing="mask", scaling="series", max_epochs=60).fit([row[:-6] for row in holes])
     forecasts = model.predict([row[:-6] for row in holes])
     assert np.isfinite(forecasts).all()
     errors = [metrics.mase(row[-6:], f, row[:-6], 12) for row, f in zip(series, forecasts, strict=True)]

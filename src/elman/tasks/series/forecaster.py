@@ -70,8 +70,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     season : m, steps of a season, for the seasonal naive forecast, MASE and baseline="seasonal"
     baseline : what the network corrects: None, the level; "naive", the last value; "seasonal", the value a season
         before
-    scaling : units of the network. "series", mean and standard deviation of each series' training part; "level", an
-        exponential mean over `level_steps` that moves along, and the deviation from it; "global", of all series; None
+    scaling : units of the network. "level", an exponential mean over `level_steps` that moves along, and the deviation
+        from it; "series", mean and standard deviation of each series' training part, for series that stay where they
+        are; "global", of all series; None
     level_steps : of the moving level; None: a season, but at least 8
     lags : the network also gets the values at t + 1 - lag of each lag, a decoder those whole lags before each of its
         steps
@@ -109,7 +110,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
         season: int = 1,
         baseline: str | None = None,
-        scaling: str | None = "series",
+        scaling: str | None = "level",
         level_steps: int | None = None,
         lags: Sequence[int] = (),
         log: bool = False,
