@@ -66,6 +66,12 @@ def test_fit_and_forecast(tmp_path):
     assert np.allclose(again, forecast, rtol=1e-6)
     run("series", "forecast", model, airline(tmp_path, 132, future=12), "--out", tmp_path / "g.csv")
     assert read(tmp_path / "g.csv") == rows  # rows without a target are the future
+    run("series", "forecast", model, data, "--adaptive", "--out", tmp_path / "a.csv")
+    width = [
+        sum(float(r["passengers_upper"]) - float(r["passengers_lower"]) for r in part)
+        for part in (rows, read(tmp_path / "a.csv"))
+    ]
+    assert width[0] != width[1]
     assert "RecurrentForecaster; written by elman" in run("info", model).output
 
 

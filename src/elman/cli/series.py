@@ -292,6 +292,9 @@ def forecast(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("forecast.csv"),
     plot: Annotated[Path | None, typer.Option(help="A picture of the first series (.png, .svg, .pdf).")] = None,
     coverage: Annotated[float, typer.Option(help="Share of values that the intervals hold.")] = 0.8,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Calibrated intervals learn from how good those before were.")
+    ] = False,
 ) -> None:
     """Forecast what follows each series, with intervals, as CSV and as a picture.
 
@@ -316,8 +319,8 @@ def forecast(
             known = [np.concatenate([row, np.ones((estimator.horizon, 1))]) for row in known]
         points = estimator.predict(history, covariates=known)
         try:
-            lower, upper = estimator.predict_interval(history, coverage, covariates=known)
-        except ValueError as error:  # a point forecast, not calibrated
+            lower, upper = estimator.predict_interval(history, coverage, covariates=known, adaptive=adaptive)
+        except ValueError as error:  # a point forecast, or adaptive, and not calibrated
             note(f"no intervals: {error}")
             lower = upper = np.full_like(points, np.nan)
         names, S = columns["target"], points.shape[1]
