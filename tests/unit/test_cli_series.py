@@ -66,6 +66,12 @@ def test_fit_and_forecast(tmp_path):
     assert np.allclose(again, forecast, rtol=1e-6)
     run("series", "forecast", model, airline(tmp_path, 132, future=12), "--out", tmp_path / "g.csv")
     assert read(tmp_path / "g.csv") == rows  # rows without a target are the future
+    run("series", "forecast", model, data, "--adaptive", "--out", tmp_path / "a.csv")
+    width = [
+        sum(float(r["passengers_upper"]) - float(r["passengers_lower"]) for r in part)
+        for part in (rows, read(tmp_path / "a.csv"))
+    ]
+    assert width[0] != width[1]
     assert "RecurrentForecaster; written by elman" in run("info", model).output
 
 
@@ -155,7 +161,8 @@ def test_nothing_is_overwritten(tmp_path):
     assert "is not an .elman file" in run(*common, "--out", model, "--overwrite", code=1).output
     assert data.read_bytes() == before
     assert model.read_text(encoding="utf-8") == "mine"
-    assert "no better than a naive forecast" in run(*common, "--out", tmp_path / "good.elman").output.replace("\n", " ")
+    bad = run(*common, "--baseline", "none", "--scaling", "series", "--out", tmp_path / "good.elman").output
+    assert "no better than a naive forecast" in bad.replace("\n", " ")
     run("series", "forecast", tmp_path / "good.elman", data, "--out", data, code=1)
     assert "not a RecurrentClassifier" in run(
         "series", "classify", tmp_path / "good.elman", data, "--out", tmp_path / "c.csv", code=1
@@ -251,8 +258,8 @@ def test_times_in_milliseconds_keep_their_digits(tmp_path):
     run("series", "fit", data, "--horizon", 2, "--irregular", "nonsense", "--out", tmp_path / "n.elman", code=2)
 
 
-def test_a_season_that_forecasts_better_than_the_last_value_is_corrected(tmp_path):
-    """Of the airline it does, of sunspots it does not; by hand the options are what they are said to be."""
+def test_what_forecasts_best_by_itself_is_corrected(tmp_path):
+    """The last season of the airline, the last of the sunspots, the level of noise; by hand what is said."""
     model = tmp_path / "m.elman"
     common = ("series", "fit", airline(tmp_path), "--time", "month", "--horizon", 12, "--epochs", 60, "--overwrite")
     result = run(*common, "--season", 12, "--out", model).output.replace("\n", " ")
@@ -263,11 +270,16 @@ def test_a_season_that_forecasts_better_than_the_last_value_is_corrected(tmp_pat
     assert fitted.backtest([datasets.airline()[:, None]]).model.mase < 0.9
     common = (*common[:-2], 1, "--overwrite", "--out", model)
     run(*common, "--season", 12, "--baseline", "naive")
-    assert (series.load(model).baseline, series.load(model).scaling) == ("naive", "series")
+    assert (series.load(model).baseline, series.load(model).scaling) == ("naive", "level")
     spots = tmp_path / "spots.csv"
     spots.write_text("y\n" + "\n".join(f"{value:g}" for value in datasets.sunspots()[:600]), encoding="utf-8")
     run("series", "fit", spots, "--horizon", 12, "--season", 12, "--epochs", 1, "--out", tmp_path / "s.elman")
-    assert series.load(tmp_path / "s.elman").baseline is None
+    assert series.load(tmp_path / "s.elman").baseline == "naive"
+    noise = tmp_path / "noise.csv"
+    noise.write_text("y\n" + "\n".join(map(str, np.random.default_rng(0).random(200))), encoding="utf-8")
+    for season in (1, 12):
+        run("series", "fit", noise, "--horizon", 3, "--season", season, "--epochs", 1, "--out", model, "--overwrite")
+        assert series.load(model).baseline is None
 
 
 @pytest.mark.parametrize(

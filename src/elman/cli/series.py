@@ -65,6 +65,7 @@ class Baseline(str, Enum):
     seasonal = "seasonal"
 
 
+BEST = {Baseline.none: "The level", Baseline.naive: "The last value", Baseline.seasonal: "The last season"}
 FORECASTS_ONLY = {"season", "strategy", "output", "baseline", "validation", "calibration"}
 NOT_FOR_LABELS = {"lags", "scaling", "log"}
 
@@ -91,12 +92,12 @@ def fit(
     baseline: Annotated[
         Baseline | None,
         typer.Option(
-            help="What the network corrects.  [default: none; seasonal where the last --season forecasts better than "
-            "the last value]"
+            help="What the network corrects: the level, the last value, or the last --season.  [default: what "
+            "forecasts best by itself]"
         ),
     ] = None,
     scaling: Annotated[
-        Scaling | None, typer.Option(help="Units of the network.  [default: series; level with a seasonal baseline]")
+        Scaling | None, typer.Option(help="Units of the network.  [default: level; series with --anomalies]")
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="Work on logarithms, for values that grow by shares.")] = False,
     cell: Annotated[Cell, typer.Option(help="Which recurrence.")] = Cell.gru,
@@ -161,13 +162,14 @@ def fit(
         }
         if output is None:
             output = Kind.gaussian if strategy is Strategy.recursive else Kind.quantile
+        if scaling is None:
+            scaling = Scaling.level if horizon is not None else Scaling.series
         if baseline is None:
             baseline = Baseline.none
-            if horizon is not None and _seasonal(data, columns, season, horizon, 1 - validation - calibration):
-                baseline = Baseline.seasonal
-                note(f"The last season forecasts better than the last value: --baseline seasonal --season {season}.")
-        if scaling is None:
-            scaling = Scaling.level if baseline is Baseline.seasonal else Scaling.series
+            if horizon is not None:
+                baseline = _best_baseline(data, columns, season, horizon, scaling, 1 - validation - calibration)
+                of = f" --season {season}" if baseline is Baseline.seasonal else ""
+                note(f"{BEST[baseline]} forecasts best by itself: --baseline {baseline.value}{of}.")
         model, arguments, keywords = _model(
             common, data, table, columns, horizon, season, _steps(lags), strategy.value, output.value, baseline.value,
             scaling.value, log, validation, calibration,
@@ -219,25 +221,37 @@ def _history(table: dict[str, list[str]], columns: dict[str, Any], data: Sequenc
     return [_without_end(row[:, :-1] if uneven else row) for row in data], known
 
 
-def _seasonal(data: Sequences, columns: dict[str, Any], season: int, horizon: int, share: float) -> bool:
-    """Return whether the last season forecasts better than the last value, in the part that is trained on."""
-    if season == 1:
-        return False
-    errors: list[tuple[float, float]] = []
-    for row in data:
-        values = row[: max(0, round(share * len(row))), : len(columns["target"])]
+def _best_baseline(
+    data: Sequences, columns: dict[str, Any], season: int, horizon: int, scaling: Scaling, share: float
+) -> Baseline:
+    """Return whether the level, the last value or the last season forecasts best, in the part that is trained on.
+
+    That is by the mean over series and steps of the absolute error, in units of the last value's.
+    """
+    from elman.tasks.series.view import View, padded
+
+    rows = [row[: max(1, round(share * len(row))), : len(columns["target"])] for row in data]
+    rows = [row for row in rows if np.isfinite(row).any()]
+    if not rows:
+        return Baseline.none
+    view = View(scaling.value, max(season, 8), None, season, (), mask=True)
+    units = view.units(rows, view.whole(rows))
+    values, lengths = padded(rows, np.nan)
+    levels = view.look(view.start(units), values, units, lengths).level
+    errors: list[Array] = []
+    for row, level in zip(rows, levels, strict=True):
         for k in range(1, horizon + 1):
             back = season * -(-k // season)
-            if len(values) > back:
-                of_both = (
-                    np.abs(values[back:] - values[:-back]),
-                    np.abs(values[back:] - values[back - k : len(values) - k]),
-                )
-                if not np.isnan(of_both[0] + of_both[1]).all():
-                    unit = np.nanmean(of_both[1]) or 1.0
-                    errors.append((float(np.nanmean(of_both[0]) / unit), float(np.nanmean(of_both[1]) / unit)))
-    seasonal, naive = np.mean(errors, axis=0) if errors else (1.0, 0.0)
-    return bool(seasonal < naive)
+            if len(row) > back:
+                actual, last = row[back:], slice(back - k, len(row) - k)
+                of_each = np.abs(np.stack([actual - level[last], actual - row[last], actual - row[:-back]]))
+                known = of_each[:, np.isfinite(of_each).all(axis=0)]
+                if known.size:
+                    means = known.mean(axis=1)
+                    errors.append(means / (means[1] or 1.0))
+    of_all = np.mean(errors, axis=0) if errors else np.zeros(3)
+    order = (Baseline.none, Baseline.naive, Baseline.seasonal) if season > 1 else (Baseline.none, Baseline.naive)
+    return order[int(np.argmin(of_all[: len(order)]))]
 
 
 def _run(
@@ -281,6 +295,9 @@ def forecast(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("forecast.csv"),
     plot: Annotated[Path | None, typer.Option(help="A picture of the first series (.png, .svg, .pdf).")] = None,
     coverage: Annotated[float, typer.Option(help="Share of values that the intervals hold.")] = 0.8,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Calibrated intervals learn from how good those before were.")
+    ] = False,
 ) -> None:
     """Forecast what follows each series, with intervals, as CSV and as a picture.
 
@@ -305,7 +322,7 @@ def forecast(
             known = [np.concatenate([row, np.ones((estimator.horizon, 1))]) for row in known]
         points = estimator.predict(history, covariates=known)
         try:
-            lower, upper = estimator.predict_interval(history, coverage, covariates=known)
+            lower, upper = estimator.predict_interval(history, coverage, covariates=known, adaptive=adaptive)
         except ValueError as error:  # a point forecast, not calibrated, or on too few values for this coverage
             if str(context.get_parameter_source("coverage")).endswith("COMMANDLINE"):
                 fail(f"no intervals of --coverage {coverage:g}: {error}")

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from elman.tasks.series import RecurrentDetector, RecurrentForecaster, metrics, networks
+from elman.tasks.series import RecurrentDetector, RecurrentForecaster, conformal, metrics, networks
 from elman.tasks.series.outputs import Output
 from elman.tasks.series.view import View, padded
 from elman.tasks.series.windows import ForecastObjective, Window
@@ -208,7 +208,7 @@ def test_missing_values_are_masked_and_do_not_count_as_targets():
     holes = [np.where(rng.random(row.shape) < 0.15, np.nan, row) for row in series]
     with pytest.raises(ValueError, match="pass missing='mask'"):
         quick().fit(holes)
-    model = quick(missing="mask", max_epochs=60).fit([row[:-6] for row in holes])
+    model = quick(missing="mask", scaling="series", max_epochs=60).fit([row[:-6] for row in holes])
     forecasts = model.predict([row[:-6] for row in holes])
     assert np.isfinite(forecasts).all()
     errors = [metrics.mase(row[-6:], f, row[:-6], 12) for row, f in zip(series, forecasts, strict=True)]
@@ -298,9 +298,9 @@ def test_a_calibrated_interval_covers_what_it_promises(output):
     assert inside == pytest.approx([0.5, 0.8, 0.95], abs=0.05)
 
 
-@pytest.mark.parametrize("scaling", ["series", "level"])
+@pytest.mark.parametrize(("scaling", "baseline"), [("series", "naive"), ("level", "naive"), ("level", None)])
 @pytest.mark.parametrize("kind", ["walk", "trend"])
-def test_a_calibrated_interval_covers_what_wanders_or_grows(scaling, kind):
+def test_a_calibrated_interval_covers_what_wanders_or_grows(scaling, baseline, kind):
     """With the default `start`, whose first origins know much less of a series than its end does."""
     rng = np.random.default_rng(8)
     if kind == "walk":
@@ -308,11 +308,83 @@ def test_a_calibrated_interval_covers_what_wanders_or_grows(scaling, kind):
     else:
         slope = rng.uniform(0.05, 0.2, (700, 1, 1))
         series = slope * np.arange(74)[:, None] + 0.3 * rng.standard_normal((700, 74, 1))
-    options = {"horizon": 4, "season": 1, "baseline": "naive", "scaling": scaling, "max_epochs": 3, "batch_size": 32}
+    options = {"horizon": 4, "season": 1, "baseline": baseline, "scaling": scaling, "max_epochs": 3, "batch_size": 32}
     model = fit(quick(**options), series[:100, :70])
     model.calibrate(series[100:300, :70], n_origins=6)
-    lower, upper = model.predict_interval(series[300:, :70], 0.8)
-    assert metrics.coverage(series[300:, 70:], lower, upper) == pytest.approx(0.8, abs=0.04)
+    for adaptive in (False, True):
+        lower, upper = model.predict_interval(series[300:, :70], 0.8, adaptive=adaptive)
+        assert metrics.coverage(series[300:, 70:], lower, upper) == pytest.approx(0.8, abs=0.04)
+
+
+def restless(scale, n=300, T=200, seed=9):
+    """Series (n, T, 2) around 10, whose errors are `scale` times as large from half-way on in their first feature."""
+    noise = np.random.default_rng(seed).standard_normal((n, T, 2))
+    noise[:, T // 2 :, 0] *= scale
+    return 10 + noise
+
+
+@pytest.mark.parametrize("scale", [0.5, 2])
+@pytest.mark.parametrize("output", ["point", "quantile", "gaussian"])
+def test_adaptive_intervals_hold_where_errors_change_half_way(scale, output):
+    """The split level was learnt before, in units that stay: it misses; the other feature has nothing to adapt to."""
+    before, after = restless(1, n=100), restless(scale)
+    options = {"horizon": 2, "season": 1, "scaling": "global", "max_epochs": 3, "batch_size": 32, "output": output}
+    model = fit(quick(**options), before).calibrate(restless(1, n=100, seed=10), n_origins=5)
+    found = {}
+    for adaptive in (False, True):
+        lower, upper = model.predict_interval(after[:, :-2], 0.8, adaptive=adaptive)
+        found[adaptive] = [metrics.coverage(after[:, -2:, d], lower[:, :, d], upper[:, :, d]) for d in (0, 1)]
+    assert abs(found[False][0] - 0.8) > 0.15
+    assert found[True][0] == pytest.approx(0.8, abs=0.07)
+    assert found[False][1] == pytest.approx(0.8, abs=0.05)
+    assert found[True][1] == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("scaling", ["level", "global"])
+def test_adaptive_intervals_are_those_of_each_series_alone(scaling):
+    """Whatever stands beside it, of whatever length; the same at each call; too short to adapt on: the split level."""
+    series = [row[:end] for row, end in zip(restless(3, n=5), (200, 90, 41, 3, 1), strict=True)]
+    model = fit(quick(horizon=3, season=1, scaling=scaling, max_epochs=1), series[:3]).calibrate(series)
+    whole = model.predict_interval(series, adaptive=True)
+    assert np.array_equal(whole, model.predict_interval(series, adaptive=True))
+    for k, row in enumerate(series):
+        alone = model.predict_interval([row], adaptive=True)
+        assert np.allclose([bound[k] for bound in whole], [bound[0] for bound in alone], rtol=1e-6)
+    split = model.predict_interval(series)
+    assert all(np.array_equal(a[3:], b[3:]) for a, b in zip(whole, split, strict=True))
+    assert not any(np.array_equal(a[0], b[0]) for a, b in zip(whole, split, strict=True))
+
+
+def test_the_adaptive_level_is_that_of_the_paper():
+    """alpha += gamma (1 - coverage - missed share), NaN left out, from the forecasts of `predict` at each origin."""
+    series = [np.where(np.arange(200)[:, None] == 170, np.nan, row) for row in restless(3, n=2)]
+    known = [np.arange(205.0)[:, None] % 7] * 2
+    model = quick(horizon=5, season=1, max_epochs=1, missing="mask", log=True)
+    fit(model, series, covariates=known).calibrate(series, covariates=known)
+    level = model._adapted(model._values(series), model._covariate_rows(known, series, 0), 0.8)
+    for k, row in enumerate(series):
+        alpha = np.full(2, 0.2)
+        for origin in range(100, 200, 5):
+            out = model._forecast([row[:origin]], [known[k][: origin + 5]])
+            now = conformal.Adaptive(model._calibration, model._output, 0.8, 1)
+            now.alpha[0] = alpha
+            low, high = (np.exp(out.base + out.scale * bound)[0] for bound in now.interval(np.array([0]), out.values))
+            actual = row[origin : origin + 5]
+            missed = np.nanmean(np.where(np.isnan(actual), np.nan, (actual < low) | (actual > high)), axis=0)
+            alpha += 0.05 * (0.2 - missed)
+        assert level.alpha[k] == pytest.approx(alpha)
+    assert (level.alpha != 0.2).any()
+
+
+def test_adaptive_intervals_need_a_calibration():
+    series = seasons(n=2)
+    model = fit(quick(max_epochs=1, output="quantile"), series)
+    with pytest.raises(ValueError, match="adaptive intervals start from a calibration; use calibration_fraction"):
+        model.predict_interval(series, adaptive=True)
+    with pytest.raises(ValueError, match="needs at least 4 forecasts to be calibrated on"):
+        model.calibrate(series[:1], n_origins=3).predict_interval(series, adaptive=True)
+    with pytest.raises(TypeError, match="adaptive must be True or False"):
+        model.predict_interval(series, adaptive="yes")
 
 
 def test_calibration_compares_the_forecasts_of_predict():

@@ -73,8 +73,9 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
     season : m, steps of a season, for the seasonal naive forecast, MASE and baseline="seasonal"
     baseline : what the network corrects: None, the level; "naive", the last value; "seasonal", the value a season
         before
-    scaling : units of the network. "series", mean and standard deviation of each series' training part; "level", an
-        exponential mean over `level_steps` that moves along, and the deviation from it; "global", of all series; None
+    scaling : units of the network. "level", an exponential mean over `level_steps` that moves along, and the deviation
+        from it; "series", mean and standard deviation of each series' training part, for series that stay where they
+        are; "global", of all series; None
     level_steps : of the moving level; None: a season, but at least 8
     lags : the network also gets the values at t + 1 - lag of each lag, a decoder those whole lags before each of its
         steps
@@ -112,7 +113,7 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
         season: int = 1,
         baseline: str | None = None,
-        scaling: str | None = "series",
+        scaling: str | None = "level",
         level_steps: int | None = None,
         lags: Sequence[int] = (),
         log: bool = False,
@@ -467,22 +468,61 @@ class RecurrentForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """
         return self._shaped(X, self._natural(self._quantiles(self._forecast(X, covariates), levels)), extra=1)
 
-    def predict_interval(self, X: Any, coverage: float = 0.8, *, covariates: Any = None) -> Any:
+    def predict_interval(self, X: Any, coverage: float = 0.8, *, covariates: Any = None, adaptive: bool = False) -> Any:
         """Return (lower, upper), each like the forecasts of `predict`, which hold a value with probability `coverage`.
 
         Calibrated where `calibrate` or calibration_fraction was used (split conformal prediction: the share holds on
         average for values like those it was calibrated on); else as the output itself claims.
+
+        Parameters
+        ----------
+        X, covariates : as in `predict`
+        coverage : share of values to hold
+        adaptive : for errors that change with time: walk through the end of each history, up to 48 forecasts one
+            horizon apart, and ask for more where its intervals missed too much, for less where they missed too little
+            (adaptive conformal inference, see `conformal.Adaptive`). The intervals must be calibrated; it costs as
+            many forecasts
         """
         self._check_fitted()
         checks.in_range(self._name, "coverage", coverage, 0, 1, open_low=True, open_high=True)
+        checks.flags(self._name, adaptive=adaptive)
+        if adaptive and self._calibration is None:
+            raise ValueError(
+                f"{self._name}: adaptive intervals start from a calibration; use calibration_fraction or calibrate"
+            )
         out = self._forecast(X, covariates)
         if self._calibration is None:
             pair = self._quantiles(out, [(1 - coverage) / 2, (1 + coverage) / 2])
             bounds = pair[..., 0], pair[..., 1]
         else:
-            low, high = self._calibration.interval(self._output, out.values, coverage)
+            if adaptive:
+                rows = self._values(X)
+                level = self._adapted(rows, self._covariate_rows(covariates, rows, 0), coverage)
+                low, high = level.interval(np.arange(len(rows)), out.values)
+            else:
+                low, high = self._calibration.interval(self._output, out.values, coverage)
             bounds = out.base + out.scale * low, out.base + out.scale * high
         return tuple(self._shaped(X, self._natural(bound)) for bound in bounds)
+
+    def _adapted(self, rows: list[Array], covariates: list[Array] | None, coverage: float) -> conformal.Adaptive:
+        """Return the levels of intervals after the ends of histories: each forecast by what was before it."""
+        assert self._calibration is not None
+        S, J = self.horizon, conformal.ORIGINS
+        origins = []
+        for row in rows:
+            own = len(row) - S * np.arange(J, 0, -1)
+            origins.append(own[own >= max(len(row) // 2, self.season)])
+        made = list(self._at_origins(rows, self._scaled_covariates(covariates), origins))
+        level = conformal.Adaptive(self._calibration, self._output, coverage, len(rows))
+        if made:
+            which = np.concatenate([part.series for part in made])
+            left = (np.array([len(row) for row in rows])[which] - np.concatenate([part.origins for part in made])) // S
+            out = np.concatenate([part.out.values for part in made])
+            targets = np.concatenate([(part.actual - part.out.base) / part.out.scale for part in made])
+            for j in range(J, 0, -1):
+                now = left == j
+                level.learn(which[now], out[now], targets[now])
+        return level
 
     def _point(self, out: Outlook) -> Array:
         """Return point forecasts (n, S, D) as the values came."""
