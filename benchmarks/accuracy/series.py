@@ -227,6 +227,7 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
             hidden_size=16, scaling="global", context_steps=64, batch_size=8, learning_rate=5e-3, max_epochs=30,
             error_steps=5000, error_floor=0.3, novelty=0.025, rest_steps=200, habit_steps=5000, random_state=seed,
         )  # fmt: skip
+        recipe = {**options(model), "learning_rate_after_the_fit": 1e-3}
         model.fit([values[:start]])
         model.set_params(learning_rate=1e-3)
         found = []
@@ -240,7 +241,7 @@ def nab(seed: int, _: Any) -> dict[str, Any]:
     windows = [file.windows for file in files]
     best = {profile: rules.corpus_score(scores, windows, profile) for profile in rules.PROFILES}
     return {
-        "recipe": options(model),
+        "recipe": recipe,
         **{profile: result.score for profile, result in best.items()},
         "thresholds": {profile: result.threshold for profile, result in best.items()},
     }

@@ -563,7 +563,7 @@ def test_covariates_may_not_be_missing():
 
 
 @pytest.mark.parametrize(
-    "options", [{"missing": "mask"}, {"cell": "lstm"}, {"hidden_size": 9}, {"n_layers": 2}, {"scaling": "level"}]
+    "options", [{"missing": "mask"}, {"cell": "lstm"}, {"hidden_size": 9}, {"n_layers": 2}, {"scaling": "global"}]
 )
 @pytest.mark.parametrize("kind", [RecurrentForecaster, RecurrentDetector])
 def test_no_call_takes_options_that_were_changed_after_the_fit(kind, options):
