@@ -405,7 +405,7 @@ def test_too_few_forecasts_to_calibrate_on_are_refused():
     series = seasons(n=1)
     model = fit(quick(max_epochs=1), series).calibrate(series, n_origins=3)
     assert len(model._calibration.targets) == 3
-    with pytest.raises(ValueError, match="an interval of 80% needs at least 4 forecasts to be calibrated on, got 3"):
+    with pytest.raises(ValueError, match="an interval of 80 % needs at least 4 forecasts to be calibrated on, got 3"):
         model.predict_interval(series)
 
 

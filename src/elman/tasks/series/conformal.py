@@ -114,7 +114,7 @@ def conformal_quantile(scores: Array, coverage: float) -> Array:
     rank = np.ceil((counts + 1) * coverage - 1e-9).astype(np.intp)
     if (rank > counts).any():
         raise ValueError(
-            f"an interval of {coverage:.0%} needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} forecasts "
+            f"an interval of {100 * coverage:.4g} % needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} forecasts "
             f"to be calibrated on, got {counts.min()}; calibrate on more values"
         )
     ordered = np.sort(scores, axis=0)  # NaN last
