@@ -114,8 +114,8 @@ def conformal_quantile(scores: Array, coverage: float) -> Array:
     rank = np.ceil((counts + 1) * coverage - 1e-9).astype(np.intp)
     if (rank > counts).any():
         raise ValueError(
-            f"an interval of {100 * coverage:.4g} % needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} forecasts "
-            f"to be calibrated on, got {counts.min()}; calibrate on more values"
+            f"an interval of {100 * coverage:.4g} % needs at least {math.ceil(coverage / (1 - coverage) - 1e-9)} "
+            f"forecasts to be calibrated on, got {counts.min()}; calibrate on more values"
         )
     ordered = np.sort(scores, axis=0)  # NaN last
     chosen: Array = np.take_along_axis(ordered, rank[None] - 1, axis=0)[0]
