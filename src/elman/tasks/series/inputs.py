@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -70,7 +71,10 @@ def as_sequences(where: str, x: Any, *, missing: bool = False, shortest: int = 1
             raise ValueError(f"{where}: found 0 feature(s) (shape={row.shape}) while a minimum of 1 is required.")
         if len(row) < shortest:
             raise ValueError(f"{where}: sequence {k} has {len(row)} steps; at least {shortest} are needed")
-    if not np.isfinite(np.concatenate(rows)).all():  # one look at all of them, as there may be thousands
+    whole = np.concatenate(rows, dtype=np.float64)  # one copy of all of them, as there may be thousands
+    ends = itertools.accumulate([len(row) for row in rows], initial=0)
+    rows = [whole[start:end] for start, end in itertools.pairwise(ends)]
+    if not np.isfinite(whole).all():
         _refuse_what_is_not_finite(where, rows, missing)
     return rows
 
@@ -115,8 +119,10 @@ _RESHAPE = "Reshape your data: one sequence of one feature is X.reshape(1, -1)"
 
 
 def _numbers(where: str, value: Any) -> Array:
-    """Return real numbers as float64; integers, booleans and objects that hold numbers are cast."""
+    """Return real numbers as floats; integers, booleans and objects that hold numbers are cast."""
     array = np.asarray(value)
+    if array.dtype.kind == "f":
+        return array
     if array.dtype.kind == "c":
         raise ValueError(f"{where}: Complex data not supported: got dtype {array.dtype}")
     if array.dtype.kind in "US":
