@@ -201,7 +201,8 @@ def measure_inference():
             # A block of the projected input (96 rows), the states, and without an engine the packed weights.
             limit = 4 * (1.2 * 100 * G * H + 6 * B * H) + (0 if call is not made else 4.2 * G * H * (H + I + 2)) + 16384
             assert max(beyond) <= limit, (name, beyond, limit)
-            assert beyond[1] - beyond[0] <= 2048, (name, beyond)
+            # 800 steps more would be 1.6 MB; a large block is rounded up to whole pages, or not.
+            assert beyond[1] - beyond[0] <= 16384, (name, beyond)
 
 
 def test_inference_needs_memory_of_a_batch_beyond_its_output(counter):
@@ -219,7 +220,7 @@ def measure_training():
             with Count() as count:
                 forward = made.forward(x, state)
             G = next(array.shape[0] for n, array in made.params.items() if n.endswith("weight_hh")) // H
-            # One array more would be half a megabyte; what Python itself holds on to is now and then above 16 kB.
+            # One array more would be half a megabyte; blocks may be rounded up to whole pages.
             limit = 4 * (layers * (G + 2) * (T + 1) * B * H + T * B * I) + 65536
             assert count.left <= limit, (name, layers, count.left, limit)
             assert count.left >= forward.y.nbytes
