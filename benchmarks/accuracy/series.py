@@ -262,9 +262,10 @@ def copy(seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     The training begins with 10 blanks, and has a tenth more whenever a symbol costs less than 0.5 nats; the published
     networks had 1,000 from the beginning. 1,000 sequences of 1,000 blanks to test.
     """
+    copies = Copies(np.random.default_rng([seed, 1]))
     return long_memory(
-        copy_batch, Copies(np.random.default_rng([seed, 1])), seed, chosen, cell="lstm", in_size=10, out_size=10,
-        hidden=128, rate=8e-3, steps=2000, steps_back=1000,
+        copy_batch, copies, seed, chosen, cell="lstm", in_size=10, out_size=10, hidden=128, rate=8e-3, steps=2000,
+        steps_back=1000, after_step=copies.learn,
     )  # fmt: skip
 
 
@@ -305,6 +306,7 @@ def copy_batch(rng: np.random.Generator, B: int, T: int = 1000) -> elman.Batch:
 def long_memory(
     make: Callable[..., elman.Batch], batches: Iterable[elman.Batch], seed: int, chosen: argparse.Namespace, *,
     cell: str, in_size: int, out_size: int, hidden: int, rate: float, steps: int, steps_back: int,
+    after_step: Callable[[float], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     tokens = make is copy_batch
     cell = chosen.cell or cell
@@ -319,13 +321,12 @@ def long_memory(
     curve = []
     optimizer = elman.optim.Adam(elman.optim.Cosine(rate, total_steps=steps))
     for record in elman.train(net, batches, loss=loss, optimizer=optimizer, clip_norm=1.0, n_steps=steps):
-        if isinstance(batches, Copies):
-            batches.learn(record.loss)
+        after_step(record.loss)
         if record.step % max(1, steps // 40) == 0:
             curve.append([record.step, elman.evaluate(net, test, loss=loss).loss])
             say(
-                f"  step {record.step}: test {curve[-1][1]:.3g}, train {record.loss:.3g}, {record.seconds * 1e3:.0f} ms"
-                + (f", {batches.blanks} blanks" if isinstance(batches, Copies) else "")
+                f"  step {record.step}: test {curve[-1][1]:.3g}, train {record.loss:.3g}, {record.tokens:,} tokens in "
+                f"{record.seconds * 1e3:.0f} ms"
             )
     recipe = {"cell": cell, "hidden_size": hidden, "steps": steps, "batch": 50, "learning_rate": rate, **memory}
     return {"recipe": recipe, "loss": curve[-1][1], "curve": curve, "parameters": net.params.flat.size}

@@ -22,6 +22,7 @@ SAVE_EVERY_SECONDS = 60
 LOG_EVERY_SECONDS = 10  # where there is no terminal for a bar
 VALIDATIONS = 10  # in a run
 VALIDATION_TOKENS = 200_000  # at the most, each time
+OF_A_RUN = {"file", "files", "dev", "recordings", "digest", "loss"}  # what a finished model does not say
 OVERFITS = 0.02  # nats by which the held-out text must have become worse
 
 
@@ -144,6 +145,10 @@ class Run:
     def _run_json(self) -> dict[str, Any]:
         return {**self.about, "recipe": recipe_to_json(self.recipe)}
 
+    def _finished_json(self) -> dict[str, Any]:
+        """Return what a finished model says of its run: not where its data lie, nor what only a resumed run needs."""
+        return {name: value for name, value in self._run_json().items() if name not in OF_A_RUN}
+
     def _save_or_warn(self) -> None:
         try:
             self._save()
@@ -160,9 +165,8 @@ class Run:
         raise typer.Exit(INTERRUPTED)
 
     def _finish(self) -> None:
-        # The finished model carries neither the moments of the optimiser nor the place of the text.
-        run = {name: value for name, value in self._run_json().items() if name not in ("file", "digest", "loss")}
-        self._or_elsewhere(lambda: self.lm.save(self.out, about={"run": run}))
+        # The finished model does not carry the moments of the optimiser.
+        self._or_elsewhere(lambda: self.lm.save(self.out, about={"run": self._finished_json()}))
         note(f"Trained {self.recipe.n_steps:,} steps in {clock(self.training.seconds)}.")
         if self.about["history"]:
             self._judge(self.about["history"])

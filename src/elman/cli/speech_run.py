@@ -86,9 +86,8 @@ class SpeechRun(Run):
         return {**self.about, "recipe": recipe_to_json(self.recipe)}
 
     def _finish(self) -> None:
-        # The finished recogniser has the averaged weights, and neither moments nor the place of the recordings.
-        run = {name: value for name, value in self._run_json().items() if name not in ("recordings", "digest", "loss")}
-        self._or_elsewhere(lambda: self.training.average.save(self.out, about={"run": run}))
+        # The finished recogniser has the averaged weights, and no moments.
+        self._or_elsewhere(lambda: self.training.average.save(self.out, about={"run": self._finished_json()}))
         note(f"Trained {self.n_steps:,} steps in {clock(self.training.seconds)}.")
         if self.about["history"]:
             note(f"Recordings held out: {self._last_validation()}, in percent of {len(self.held)} recordings.")

@@ -76,13 +76,11 @@ class TranslateRun(Run):
         self.saved_at = time.monotonic()
 
     def _finish(self) -> None:
-        # The finished model carries neither the moments of the optimiser nor the place of the texts.
-        left_out = ("files", "dev", "digest", "loss")
-        run = {name: value for name, value in self._run_json().items() if name not in left_out}
+        # The finished model does not carry the moments of the optimiser.
         history = self.about["history"]
         if self.best is not None:
             self.translator.model.params.flat[:] = self.best
-        self._or_elsewhere(lambda: self.translator.save(self.out, about={"run": run}))
+        self._or_elsewhere(lambda: self.translator.save(self.out, about={"run": self._finished_json()}))
         note(f"Trained {self.training.step:,} steps in {clock(self.training.seconds)}.")
         if history:
             self._judge(history)

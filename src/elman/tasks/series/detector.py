@@ -59,7 +59,7 @@ class Judge:
     error_floor : what is added to the deviation of the errors, in scales of the series: where nearly all is foretold to
         a hair, a hair's breadth is nothing
     novelty : 0 for none, or how far beyond the range of all earlier values a value has to be, in ranges
-    rest_steps : 0, or how many steps an alarm keeps weaker ones quiet
+    rest_steps : 0, or how many steps an alarm keeps others quiet that are not 1.2 times as strong, less as it sinks
     habit_steps : 0, or for how many steps alarms count against further ones
     warm_up_steps : errors that have to be seen before one of them can be unusual
     """

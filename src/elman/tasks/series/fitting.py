@@ -186,9 +186,12 @@ class Fixed:
 
     def __init__(self, estimator: Any, names: Sequence[str]) -> None:
         self._options = attrgetter(*names)
-        self._found = self._options(estimator)
+        self._look(self._options(estimator))
         self._values = dict(zip(names, map(_plain, self._found), strict=True))
-        self._plain = all(isinstance(value, _PLAIN) for value in self._found)  # none can change in its place
+
+    def _look(self, found: tuple[Any, ...]) -> None:
+        self._found = found
+        self._is_constant = all(isinstance(value, CONSTANTS) for value in found)  # none can change in its place
 
     def unchanged(self, estimator: Any) -> bool:
         """Return whether all are the objects that were looked at last: a quick look, for one value of a live series."""
@@ -196,17 +199,16 @@ class Fixed:
 
     def check(self, where: str, estimator: Any) -> None:
         """Raise ValueError where one of them was changed."""
-        if self._plain and self.unchanged(estimator):
+        if self._is_constant and self.unchanged(estimator):
             return
         found = self._options(estimator)
         for (name, value), now in zip(self._values.items(), map(_plain, found), strict=True):
             if now != value:
                 raise ValueError(f"{where}: {name} was {value!r} in the fit and is {now!r} now; fit again")
-        self._found = found
-        self._plain = all(isinstance(value, _PLAIN) for value in found)
+        self._look(found)
 
 
-_PLAIN = (str, int, float, np.generic, type(None))
+CONSTANTS = (str, int, float, np.generic, type(None))
 
 
 def _plain(value: Any) -> Any:

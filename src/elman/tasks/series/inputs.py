@@ -72,11 +72,16 @@ def as_sequences(where: str, x: Any, *, missing: bool = False, shortest: int = 1
         if len(row) < shortest:
             raise ValueError(f"{where}: sequence {k} has {len(row)} steps; at least {shortest} are needed")
     whole = np.concatenate(rows, dtype=np.float64)  # one copy of all of them, as there may be thousands
-    ends = itertools.accumulate([len(row) for row in rows], initial=0)
-    rows = [whole[start:end] for start, end in itertools.pairwise(ends)]
+    rows = cut_like(whole, rows)
     if not np.isfinite(whole).all():
         _refuse_what_is_not_finite(where, rows, missing)
     return rows
+
+
+def cut_like(whole: Array, rows: list[Array]) -> list[Array]:
+    """Return an array (sum of T_i, F) in views of the lengths of rows, (T_i, F)."""
+    ends = itertools.accumulate([len(row) for row in rows], initial=0)
+    return [whole[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _refuse_what_is_not_finite(where: str, rows: list[Array], missing: bool) -> None:

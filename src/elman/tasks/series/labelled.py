@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from elman.layers.boundary import pad
 from elman.params import Array, Params
 from elman.tasks.series import networks
 from elman.tasks.series.fitting import Epoch, Fit, Fixed, Plan, generator_of, in_order, never, or_as_before, shuffled
-from elman.tasks.series.inputs import as_sequences, columns, refuse_other_features
+from elman.tasks.series.inputs import as_sequences, columns, cut_like, refuse_other_features
 from elman.tasks.series.scaling import SCALINGS, Standard, scaled
 
 POOLS = ("last", "mean", "max")
@@ -31,37 +30,39 @@ class Labelled(NamedTuple):
     weights: Array
 
 
-def pooled(kind: str, y: Array, lengths: Array, forward_size: int) -> Array:
-    """Return one vector for each row of y (B, T, H): its "last" (of each direction), "mean" or "max" over steps."""
-    if kind == "mean":  # outputs past a row's length are 0
+def chosen(kind: str, y: Array, lengths: Array, forward_size: int) -> Array | None:
+    """Return which step of y (B, T, H) "last" (of each direction) or "max" takes, (B, 1, H); None for "mean": all."""
+    _, T, H = y.shape
+    if kind == "mean":
+        return None
+    if kind == "max":
+        valid = np.arange(T) < lengths[:, None]
+        at: Array = np.where(valid[:, :, None], y, -np.inf).argmax(axis=1)
+    else:
+        at = np.repeat(lengths[:, None] - 1, H, axis=1)
+        at[:, forward_size:] = 0  # the reverse direction ends at the first step
+    return at[:, None, :]
+
+
+def pooled(y: Array, lengths: Array, at: Array | None) -> Array:
+    """Return one vector for each row of y (B, T, H): what is at the steps of `chosen`, or the mean."""
+    if at is None:  # outputs past a row's length are 0
         mean: Array = y.swapaxes(0, 1).sum(axis=0)
         mean /= lengths[:, None].astype(y.dtype)
         return mean
-    found: Array = np.take_along_axis(y, _chosen(kind, y, lengths, forward_size)[:, None, :], axis=1)[:, 0]
+    found: Array = np.take_along_axis(y, at, axis=1)[:, 0]
     return found
 
 
-def spread(kind: str, y: Array, lengths: Array, forward_size: int) -> Array:
+def spread(y: Array, lengths: Array, at: Array | None) -> Array:
     """Return the gradient of `pooled` by y for a gradient of ones, (B, T, H) or what broadcasts to it."""
-    if kind == "mean":
+    if at is None:
         valid = np.arange(y.shape[1]) < lengths[:, None]
         share: Array = (valid / lengths[:, None]).astype(y.dtype)[:, :, None]
         return share
     ones: Array = np.zeros(y.shape, y.dtype)
-    np.put_along_axis(ones, _chosen(kind, y, lengths, forward_size)[:, None, :], 1, axis=1)
+    np.put_along_axis(ones, at, 1, axis=1)
     return ones
-
-
-def _chosen(kind: str, y: Array, lengths: Array, forward_size: int) -> Array:
-    """Return the step of each row and feature (B, H) that "max" or "last" takes."""
-    _, T, H = y.shape
-    if kind == "max":
-        valid = np.arange(T) < lengths[:, None]
-        at: Array = np.where(valid[:, :, None], y, -np.inf).argmax(axis=1)
-        return at
-    at = np.repeat(lengths[:, None] - 1, H, axis=1)
-    at[:, forward_size:] = 0  # the reverse direction ends at the first step
-    return at
 
 
 class LabelObjective:
@@ -81,15 +82,16 @@ class LabelObjective:
             y, tape = parts.body.predict(parts.body_params, batch.x, lengths=batch.lengths).y, None
         else:
             y, _, tape = parts.body.forward(parts.body_params, batch.x, lengths=batch.lengths, rng=rng)
-        how = self.pool_kind, y, batch.lengths, self.forward_size
-        h = pooled(*how)
+        at = chosen(self.pool_kind, y, batch.lengths, self.forward_size)
+        h = pooled(y, batch.lengths, at)
         value, d_out = self._compare(networks.linear(parts.head, h), batch)
         if grads is not None and tape is not None:
             own = self._split(grads)
             own.head["weight"] += d_out.T @ h
             own.head["bias"] += d_out.sum(axis=0)
             d_pooled = d_out @ parts.head["weight"]
-            parts.body.backward(parts.body_params, tape, spread(*how) * d_pooled[:, None, :], grads=own.body_params)
+            d_y = spread(y, batch.lengths, at) * d_pooled[:, None, :]
+            parts.body.backward(parts.body_params, tape, d_y, grads=own.body_params)
         return value
 
     def _compare(self, out: Array, batch: Labelled) -> tuple[float, Array]:
@@ -110,7 +112,8 @@ class LabelObjective:
         parts = self._split(params)
         ragged = lengths.min() < x.shape[1]
         y = parts.body.predict(parts.body_params, x, lengths=lengths if ragged else None).y
-        return networks.linear(parts.head, pooled(self.pool_kind, y, lengths, self.forward_size))
+        at = chosen(self.pool_kind, y, lengths, self.forward_size)
+        return networks.linear(parts.head, pooled(y, lengths, at))
 
 
 def log_softmax(out: Array) -> Array:
@@ -243,8 +246,6 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _sequences(self, X: Any, *, first: bool) -> list[Array]:
         """Return X as sequences; after the first time they must have as many features, a 2-D array as many columns."""
-        if not first:
-            self._fitted_with.check(self._name, self)
         rows = as_sequences(self._name, X, missing=self.missing == "mask")
         n_columns = columns(X)
         if first:
@@ -264,8 +265,7 @@ class _Labelling(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         if self.scaling == "series":
             return [scaled(row, None, "series", mask, np.float32) for row in rows]
         whole = scaled(np.concatenate(rows), self._standard, self.scaling, mask, np.float32)  # in one go
-        ends = list(itertools.accumulate([len(row) for row in rows], initial=0))
-        return [whole[start:end] for start, end in itertools.pairwise(ends)]
+        return cut_like(whole, rows)
 
     def _source(self, rows: list[Array], targets: Array, weights: Array, held_out: Array) -> LabelSource:
         lengths = np.array([len(row) for row in rows], np.intp)
@@ -499,6 +499,8 @@ class RecurrentClassifier(ClassifierMixin, _Labelling):  # type: ignore[misc]  #
 
     def _one_epoch(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
         plan = self._check().one_epoch()
+        if hasattr(self, "_fit_state"):
+            self._check_fitted()
         rows = self._sequences(X, first=not hasattr(self, "_fit_state"))
         labels = _labels(self._name, y, len(rows))
         if not hasattr(self, "_fit_state"):
@@ -585,6 +587,8 @@ class RecurrentRegressor(RegressorMixin, _Labelling):  # type: ignore[misc]  # s
 
     def _one_epoch(self, X: Any, y: Any, sample_weight: Any) -> None:
         plan = self._check().one_epoch()
+        if hasattr(self, "_fit_state"):
+            self._check_fitted()
         rows = self._sequences(X, first=not hasattr(self, "_fit_state"))
         targets, one_output = self._numbers(y, len(rows))
         if not hasattr(self, "_fit_state"):
